@@ -24,22 +24,22 @@ extern "C" {
  * listener's. Anything out of range is TCPMSG_EINVAL, and `why` says which field.
  */
 typedef struct tcpmsg_options {
-    size_t size;              /* sizeof(tcpmsg_options): TCPMSG_OPTIONS sets it */
-    size_t max_message;       /* bytes, both ways: 16 MiB; at most SSIZE_MAX */
-    tcpmsg_framing framing;   /* the length prefix: 4 bytes, big-endian */
-    int connect_timeout_ms;   /* a dial, name look-up included: 30,000 */
-    int send_timeout_ms;      /* each send, flush or shutdown: none */
-    int recv_timeout_ms;      /* each receive: none */
-    int message_timeout_ms;   /* one incoming message, first byte to last: none; TCPMSG_ESTALLED */
-    int linger_ms;            /* how long close may wait for the last bytes' ACK: 2,000 */
-    int spin_us;              /* microseconds that a receive retries before it sleeps: 0 */
-    int backlog;              /* listen(2)'s queue of connections not yet accepted: 4096 */
-    int keepalive_s;          /* seconds of silence before, and between, 9 probes: 15 (tcp(7)) */
-    int user_timeout_ms;      /* sent data may stay unacknowledged: the system's (RFC 5482) */
-    int reuse_port;           /* 1: several listeners share a port (SO_REUSEPORT, socket(7)) */
-    int proxy_protocol;       /* must be 0 in this release */
-    char *why;                /* where a dial, listen or attach that fails writes its story */
-    size_t why_size;          /* the room there, in bytes; the story is cut to fit */
+    size_t size;            /* sizeof(tcpmsg_options): TCPMSG_OPTIONS sets it */
+    size_t max_message;     /* bytes, both ways: 16 MiB; at most SSIZE_MAX */
+    tcpmsg_framing framing; /* the length prefix: 4 bytes, big-endian */
+    int connect_timeout_ms; /* a dial, name look-up included: 30,000 */
+    int send_timeout_ms;    /* each send, flush or shutdown: none */
+    int recv_timeout_ms;    /* each receive: none */
+    int message_timeout_ms; /* one incoming message, first byte to last: none; TCPMSG_ESTALLED */
+    int linger_ms;          /* how long close may wait for the last bytes' ACK: 2,000 */
+    int spin_us;            /* microseconds that a receive retries before it sleeps: 0 */
+    int backlog;            /* listen(2)'s queue of connections not yet accepted: 4096 */
+    int keepalive_s;        /* seconds of silence before, and between, 9 probes: 15 (tcp(7)) */
+    int user_timeout_ms;    /* sent data may stay unacknowledged: the system's (RFC 5482) */
+    int reuse_port;         /* 1: several listeners share a port (SO_REUSEPORT, socket(7)) */
+    int proxy_protocol;     /* must be 0 in this release */
+    char *why;              /* where a dial, listen or attach that fails writes its story */
+    size_t why_size;        /* the room there, in bytes; the story is cut to fit */
 } tcpmsg_options;
 
 #ifndef __cplusplus
