@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+#include "socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "clock.h"
+
+#ifdef __linux__
+#include <linux/sockios.h>
+#endif
+
+#ifndef MSG_NOSIGNAL /* where there is none, tm_socket_own sets SO_NOSIGPIPE */
+#define MSG_NOSIGNAL 0
+#endif
+#ifdef MSG_DONTWAIT
+#define NEEDS_NONBLOCK 0
+#else /* where there is none, tm_socket_own sets O_NONBLOCK */
+#define MSG_DONTWAIT 0
+#define NEEDS_NONBLOCK 1
+#endif
+
+#define DISCARD_MOST ((ssize_t)1 << 20)
+#define KEEPALIVE_PROBES 9
+
+static int answer(int r)
+{
+    return r < 0 ? -errno : r;
+}
+
+static int set_int(int fd, int level, int option, int value)
+{
+    return answer(setsockopt(fd, level, option, &value, sizeof value));
+}
+
+int tm_socket_own(int fd, bool nonblocking)
+{
+    int flags = fcntl(fd, F_GETFD);
+    if (flags < 0 || fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0)
+        return -errno;
+#ifdef SO_NOSIGPIPE
+    set_int(fd, SOL_SOCKET, SO_NOSIGPIPE, 1);
+#endif
+    if (!nonblocking && !NEEDS_NONBLOCK)
+        return 0;
+    flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return -errno;
+    return 0;
+}
+
+void tm_socket_close(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+#ifdef SOCK_CLOEXEC /* close-on-exec without a moment in which a fork could miss it */
+
+int tm_socket_open(int family)
+{
+    return answer(socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
+
+static int accept_one(int fd, tm_sockaddr *peer)
+{
+    return answer(accept4(fd, &peer->u.any, &peer->length, SOCK_CLOEXEC | SOCK_NONBLOCK));
+}
+
+#else
+
+static int owned(int fd)
+{
+    int r = fd < 0 ? -errno : tm_socket_own(fd, true);
+    if (r < 0)
+        tm_socket_close(fd);
+    return r < 0 ? r : fd;
+}
+
+int tm_socket_open(int family)
+{
+    return owned(socket(family, SOCK_STREAM, 0));
+}
+
+static int accept_one(int fd, tm_sockaddr *peer)
+{
+    return owned(accept(fd, &peer->u.any, &peer->length));
+}
+
+#endif
+
+int tm_socket_accept(int fd, tm_sockaddr *peer)
+{
+    int r;
+    do {
+        *peer = (tm_sockaddr){.length = sizeof peer->u};
+        r = accept_one(fd, peer);
+    } while (r == -EINTR);
+    return r;
+}
+
+int tm_socket_bind(int fd, const tm_sockaddr *address)
+{
+    return answer(bind(fd, &address->u.any, address->length));
+}
+
+int tm_socket_listen(int fd, int backlog)
+{
+    return answer(listen(fd, backlog));
+}
+
+int tm_socket_connect(int fd, const tm_sockaddr *address)
+{
+    int r = answer(connect(fd, &address->u.any, address->length));
+    /* connect(2): an interrupted one goes on in the background, like one in progress. */
+    return r == -EINTR ? -EINPROGRESS : r;
+}
+
+int tm_socket_pending_error(int fd)
+{
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
+        return -errno;
+    return -error;
+}
+
+/*
+ * A Unix connect waits while the listener's queue is full, and poll(2) can't wait for that. A
+ * blocking socket with a send timeout can (socket(7)).
+ */
+int tm_socket_dial_unix(const tm_sockaddr *address, int64_t deadline)
+{
+    int fd = tm_socket_open(AF_UNIX);
+    if (fd < 0)
+        return fd;
+    int r = answer(fcntl(fd, F_SETFL, 0));
+    while (r == 0) {
+        int left = tm_left_ms(deadline);
+        struct timeval limit = {0};
+        if (left >= 0)
+            limit = (struct timeval){left / 1000, left % 1000 * 1000 + (left == 0)};
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+        r = answer(connect(fd, &address->u.any, address->length));
+        if (r == 0)
+            return fd;
+        if (r == -EAGAIN)
+            r = -ETIMEDOUT;
+        else if (r == -EINTR)
+            r = 0;
+    }
+    tm_socket_close(fd);
+    return r;
+}
+
+ssize_t tm_socket_read(int fd, struct iovec *parts, int count)
+{
+    ssize_t n;
+    if (count == 1) {
+        do
+            n = recv(fd, parts[0].iov_base, parts[0].iov_len, MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+    } else {
+        struct msghdr header = {.msg_iov = parts, .msg_iovlen = (unsigned)count};
+        do
+            n = recvmsg(fd, &header, MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+    }
+    return n < 0 ? -errno : n;
+}
+
+ssize_t tm_socket_write(int fd, struct iovec *parts, int count)
+{
+    ssize_t n;
+    if (count == 1) {
+        do
+            n = send(fd, parts[0].iov_base, parts[0].iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        while (n < 0 && errno == EINTR);
+    } else {
+        struct msghdr header = {.msg_iov = parts, .msg_iovlen = (unsigned)count};
+        do
+            n = sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+        while (n < 0 && errno == EINTR);
+    }
+    return n < 0 ? -errno : n;
+}
+
+ssize_t tm_socket_discard(int fd)
+{
+    char bytes[16384];
+    ssize_t sum = 0, n;
+    do {
+        n = tm_socket_read(fd, &(struct iovec){bytes, sizeof bytes}, 1);
+        sum += n > 0 ? n : 0;
+    } while (n > 0 && sum < DISCARD_MOST);
+    return n < 0 && !(n == -EAGAIN && sum > 0) ? n : n == 0 ? 0 : sum;
+}
+
+int tm_socket_end_output(int fd)
+{
+    return answer(shutdown(fd, SHUT_WR));
+}
+
+int tm_socket_end_both(int fd)
+{
+    return answer(shutdown(fd, SHUT_RDWR));
+}
+
+int tm_socket_reset(int fd)
+{
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+#ifdef __linux__
+    /* connect(2): AF_UNSPEC dissolves a TCP association; the peer gets the reset now. */
+    struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+    if (connect(fd, &nowhere, sizeof nowhere) == 0)
+        return 0;
+#endif
+    return tm_socket_end_both(fd); /* the reset leaves with the close */
+}
+
+int tm_socket_local(int fd, tm_sockaddr *address)
+{
+    *address = (tm_sockaddr){.length = sizeof address->u};
+    return answer(getsockname(fd, &address->u.any, &address->length));
+}
+
+int tm_socket_peer(int fd, tm_sockaddr *address)
+{
+    *address = (tm_sockaddr){.length = sizeof address->u};
+    return answer(getpeername(fd, &address->u.any, &address->length));
+}
+
+static int get_int(int fd, int option)
+{
+    int value = -1;
+    socklen_t length = sizeof value;
+    return getsockopt(fd, SOL_SOCKET, option, &value, &length) < 0 ? -1 : value;
+}
+
+enum tm_socket_kind tm_socket_kind(int fd)
+{
+    tm_sockaddr peer;
+    if (get_int(fd, SO_TYPE) != SOCK_STREAM)
+        return TM_SOCKET_OTHER;
+    if (get_int(fd, SO_ACCEPTCONN) == 1)
+        return TM_SOCKET_LISTENING;
+    return tm_socket_peer(fd, &peer) == 0 ? TM_SOCKET_CONNECTED : TM_SOCKET_OTHER;
+}
+
+void tm_socket_tune(int fd, const tm_settings *settings)
+{
+    set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_int(fd, SOL_SOCKET, SO_KEEPALIVE, settings->keepalive_s > 0);
+    if (settings->keepalive_s > 0) {
+#ifdef TCP_KEEPIDLE
+        set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, settings->keepalive_s);
+#endif
+#ifdef TCP_KEEPINTVL
+        set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, settings->keepalive_s);
+        set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+#endif
+    }
+#ifdef TCP_USER_TIMEOUT
+    if (settings->user_timeout_ms > 0)
+        set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, settings->user_timeout_ms);
+#endif
+}
+
+int tm_socket_share(int fd, int family, bool both_families, const tm_settings *settings)
+{
+    int r = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    /* The system's default for IPV6_V6ONLY is anybody's choice, so it is always said. */
+    if (r == 0 && family == AF_INET6)
+        r = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !both_families);
+    if (r == 0 && settings->reuse_port) {
+#ifdef SO_REUSEPORT
+        r = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+#else
+        r = -ENOPROTOOPT;
+#endif
+    }
+    return r;
+}
+
+int tm_socket_wait(struct pollfd *fds, nfds_t count, int64_t deadline)
+{
+    int r;
+    do
+        r = answer(poll(fds, count, tm_left_ms(deadline)));
+    while (r == -EINTR);
+    return r;
+}
+
+#ifdef __linux__
+
+/* The states in which a FIN of ours is under way. */
+static bool fin_is_out(int fd)
+{
+    struct tcp_info tcp = {0};
+    socklen_t length = sizeof tcp;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &tcp, &length) < 0)
+        return false;
+    return tcp.tcpi_state == TCP_FIN_WAIT1 || tcp.tcpi_state == TCP_CLOSING ||
+           tcp.tcpi_state == TCP_LAST_ACK;
+}
+
+ssize_t tm_socket_unacked(int fd)
+{
+    int bytes = 0;
+    if (ioctl(fd, SIOCOUTQ, &bytes) < 0)
+        return -errno;
+    /* tcp(7): the queue counts the FIN as one byte, and it is the last of them. */
+    return bytes == 1 && fin_is_out(fd) ? 0 : bytes;
+}
+
+void tm_socket_tcp_info(int fd, tm_tcp_info *info)
+{
+    static const char *const states[] = {
+        [TCP_ESTABLISHED] = "ESTABLISHED",
+        [TCP_SYN_SENT] = "SYN-SENT",
+        [TCP_SYN_RECV] = "SYN-RECEIVED",
+        [TCP_FIN_WAIT1] = "FIN-WAIT-1",
+        [TCP_FIN_WAIT2] = "FIN-WAIT-2",
+        [TCP_TIME_WAIT] = "TIME-WAIT",
+        [TCP_CLOSE] = "CLOSED",
+        [TCP_CLOSE_WAIT] = "CLOSE-WAIT",
+        [TCP_LAST_ACK] = "LAST-ACK",
+        [TCP_LISTEN] = "LISTEN",
+        [TCP_CLOSING] = "CLOSING",
+    };
+    struct tcp_info tcp = {0};
+    socklen_t length = sizeof tcp;
+    *info = (tm_tcp_info){.state = ""};
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &tcp, &length) < 0)
+        return;
+    if (tcp.tcpi_state < sizeof states / sizeof states[0] && states[tcp.tcpi_state])
+        info->state = states[tcp.tcpi_state];
+    info->rtt_us = tcp.tcpi_rtt;
+    info->retransmits = tcp.tcpi_total_retrans;
+    int queued = 0, unsent = 0;
+    if (ioctl(fd, SIOCOUTQ, &queued) == 0 && ioctl(fd, SIOCOUTQNSD, &unsent) == 0) {
+        info->unsent_bytes = (uint64_t)unsent;
+        info->unacked_bytes = queued > unsent ? (uint64_t)(queued - unsent) : 0;
+    }
+}
+
+#else
+
+ssize_t tm_socket_unacked(int fd)
+{
+    (void)fd;
+    return -ENOSYS;
+}
+
+void tm_socket_tcp_info(int fd, tm_tcp_info *info)
+{
+    (void)fd;
+    *info = (tm_tcp_info){.state = ""};
+}
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TM_SOCKET_H
+#define TM_SOCKET_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "address.h"
+#include "settings.h"
+
+/*
+ * Every system call on a socket is made here. All of them answer 0 or more, or -errno; none
+ * blocks but tm_socket_wait and tm_socket_dial_unix; none raises SIGPIPE; every descriptor is
+ * close-on-exec; an interrupted call goes on by itself.
+ */
+
+int tm_socket_open(int family);
+void tm_socket_close(int fd);
+
+int tm_socket_bind(int fd, const tm_sockaddr *address);
+int tm_socket_listen(int fd, int backlog);
+int tm_socket_accept(int fd, tm_sockaddr *peer);
+
+int tm_socket_connect(int fd, const tm_sockaddr *address); /* -EINPROGRESS: poll for POLLOUT */
+int tm_socket_pending_error(int fd);                       /* -SO_ERROR, or 0 */
+int tm_socket_dial_unix(const tm_sockaddr *address, int64_t deadline); /* a connected socket */
+
+/* One system call; the number of bytes moved, which may be fewer than asked for. */
+ssize_t tm_socket_read(int fd, struct iovec *parts, int count);
+ssize_t tm_socket_write(int fd, struct iovec *parts, int count);
+
+/* Reads and throws away, at most 1 MiB; 0: the peer has ended. */
+ssize_t tm_socket_discard(int fd);
+
+int tm_socket_end_output(int fd); /* FIN */
+int tm_socket_end_both(int fd);   /* wakes whoever polls it, too */
+int tm_socket_reset(int fd);      /* both directions end at once; TCP: the peer sees a reset */
+
+int tm_socket_local(int fd, tm_sockaddr *address);
+int tm_socket_peer(int fd, tm_sockaddr *address);
+
+enum tm_socket_kind { TM_SOCKET_CONNECTED, TM_SOCKET_LISTENING, TM_SOCKET_OTHER };
+enum tm_socket_kind tm_socket_kind(int fd);
+
+/* What a connection and a listener need set; what the system can't do is left as it is. */
+void tm_socket_tune(int fd, const tm_settings *settings);
+int tm_socket_share(int fd, int family, bool both_families, const tm_settings *settings);
+int tm_socket_own(int fd, bool nonblocking); /* close-on-exec, perhaps O_NONBLOCK */
+
+/* What the peer's TCP has not acknowledged, a lone FIN apart; -ENOSYS where nobody tells. */
+ssize_t tm_socket_unacked(int fd);
+
+typedef struct tm_tcp_info {
+    const char *state; /* as RFC 9293 writes it; "" when unknown */
+    uint64_t rtt_us;
+    uint64_t retransmits;
+    uint64_t unsent_bytes;
+    uint64_t unacked_bytes;
+} tm_tcp_info;
+
+void tm_socket_tcp_info(int fd, tm_tcp_info *info);
+
+/* Waits until one is ready or the deadline has passed; how many are ready. A signal is no end. */
+int tm_socket_wait(struct pollfd *fds, nfds_t count, int64_t deadline);
+
+#endif
