@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "conn.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "error.h"
+
+#define READ_FIRST ((size_t)16 << 10)
+
+static int init_direction(pthread_mutex_t *lock, pthread_cond_t *turn)
+{
+    if (pthread_mutex_init(lock, NULL) != 0)
+        return TCPMSG_ENOMEM;
+    if (tm_cond_init(turn) != 0) {
+        pthread_mutex_destroy(lock);
+        return TCPMSG_ENOMEM;
+    }
+    return 0;
+}
+
+static void destroy_direction(pthread_mutex_t *lock, pthread_cond_t *turn)
+{
+    pthread_cond_destroy(turn);
+    pthread_mutex_destroy(lock);
+}
+
+tcpmsg_conn *tm_conn_make(tm_settings *settings)
+{
+    tcpmsg_conn *conn = calloc(1, sizeof *conn);
+    if (!conn)
+        return NULL;
+    if (init_direction(&conn->out.lock, &conn->out.turn) < 0)
+        goto fail;
+    if (init_direction(&conn->in.lock, &conn->in.turn) < 0)
+        goto fail_out;
+    atomic_init(&conn->refs, 1);
+    conn->fd = -1;
+    conn->maker = getpid();
+    conn->settings = tm_settings_ref(settings);
+    atomic_init(&conn->send_timeout_ms, settings->send_timeout_ms);
+    atomic_init(&conn->recv_timeout_ms, settings->recv_timeout_ms);
+    conn->in.read_size = READ_FIRST;
+    conn->in.wake = TM_WAKE_CLOSED;
+    return conn;
+
+fail_out:
+    destroy_direction(&conn->out.lock, &conn->out.turn);
+fail:
+    free(conn);
+    return NULL;
+}
+
+void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer)
+{
+    conn->fd = fd;
+    conn->tcp = peer->u.any.sa_family == AF_INET || peer->u.any.sa_family == AF_INET6;
+    if (!conn->tcp)
+        return;
+    memcpy(&conn->peer, &peer->u, sizeof conn->peer);
+    tm_socket_tune(fd, conn->settings);
+}
+
+void tm_conn_free(tcpmsg_conn *conn)
+{
+    destroy_direction(&conn->out.lock, &conn->out.turn);
+    destroy_direction(&conn->in.lock, &conn->in.turn);
+    tm_conn_let_go(conn);
+}
+
+void tm_conn_let_go(tcpmsg_conn *conn)
+{
+    tm_socket_close(conn->fd);
+    tm_wake_close(&conn->in.wake);
+    tm_buffer_free(&conn->out.batch);
+    tm_buffer_free(&conn->out.queue);
+    tm_buffer_free(&conn->in.buffer);
+    tm_conn_free_story(conn);
+    tm_settings_unref(conn->settings);
+    free(conn);
+}
+
+static int attach(tcpmsg_conn **out, int fd, tm_settings *settings, tm_story *story)
+{
+    tm_sockaddr peer;
+    if (tm_socket_kind(fd) != TM_SOCKET_CONNECTED || tm_socket_peer(fd, &peer) < 0) {
+        tm_story_tell(story, "descriptor %d is not a connected stream socket", fd);
+        return TCPMSG_EINVAL;
+    }
+    tcpmsg_conn *conn = tm_conn_make(settings);
+    if (!conn)
+        return TCPMSG_ENOMEM;
+    int r = tm_socket_own(fd, false);
+    if (r < 0) {
+        tm_conn_free(conn);
+        return tm_error_from_errno(-r);
+    }
+    tm_conn_own(conn, fd, &peer);
+    *out = conn;
+    return 0;
+}
+
+int tcpmsg_attach(tcpmsg_conn **out, int fd, const tcpmsg_options *options)
+{
+    tm_settings *settings;
+    tm_story story;
+    if (!out)
+        return TCPMSG_EINVAL;
+    int r = tm_settings_make(&settings, options, &story);
+    if (r < 0)
+        return r;
+    r = attach(out, fd, settings, &story);
+    tm_settings_unref(settings);
+    return r;
+}
+
+tcpmsg_conn *tcpmsg_conn_ref(tcpmsg_conn *conn)
+{
+    if (conn)
+        atomic_fetch_add_explicit(&conn->refs, 1, memory_order_relaxed);
+    return conn;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+#include "conn.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "error.h"
+
+/* How long close sleeps between two looks at what is acknowledged: it doubles up to the longest. */
+#define LOOK_FIRST (TM_MS / 2)
+#define LOOK_LAST (20 * TM_MS)
+
+/* In a forked child: the locks may be held by threads that do not exist here. */
+static bool in_maker(const tcpmsg_conn *conn)
+{
+    return conn->maker == getpid();
+}
+
+void tcpmsg_abort(tcpmsg_conn *conn)
+{
+    if (!conn || !in_maker(conn))
+        return;
+    tm_conn_tell(conn, "this program aborted the connection");
+    tm_out_end(conn, TCPMSG_ECANCELED);
+    tm_in_end(conn, TCPMSG_ECANCELED);
+    pthread_mutex_lock(&conn->out.lock);
+    if (conn->fd >= 0) {
+        if (conn->tcp)
+            tm_socket_reset(conn->fd);
+        else
+            tm_socket_end_both(conn->fd);
+    }
+    pthread_mutex_unlock(&conn->out.lock);
+}
+
+/* One look: 0 when every message byte is acknowledged, TCPMSG_EAGAIN while not, or an error. */
+static int look_acknowledged(tcpmsg_conn *conn, bool *peer_ended)
+{
+    ssize_t unacked = tm_socket_unacked(conn->fd);
+    ssize_t n = tm_socket_discard(conn->fd);
+    if (n == 0)
+        *peer_ended = true;
+    if (unacked == 0)
+        return 0;
+    if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK)
+        return tm_conn_os_error(conn, n);
+    /* Where the system does not tell, the peer's own end is the best sign there is. */
+    return unacked < 0 && *peer_ended ? 0 : TCPMSG_EAGAIN;
+}
+
+/*
+ * With the receiving turn, after the FIN: drops what comes until the peer's TCP has all of the
+ * messages. Unread input at close(2) would become a reset (RFC 1122 section 4.2.2.13).
+ */
+static int await_acknowledged(tcpmsg_conn *conn, int64_t deadline)
+{
+    bool peer_ended = false;
+    int64_t nap = LOOK_FIRST;
+    for (;;) {
+        int r = look_acknowledged(conn, &peer_ended);
+        if (r != TCPMSG_EAGAIN)
+            return r;
+        if (tm_passed(deadline))
+            return TCPMSG_ETIMEDOUT;
+        /* Once the peer has ended, the socket is readable for ever. */
+        struct pollfd fd = {.fd = conn->fd, .events = POLLIN};
+        tm_socket_wait(&fd, peer_ended ? 0 : 1, tm_sooner(deadline, tm_now() + nap));
+        nap = tm_sooner(2 * nap, LOOK_LAST);
+    }
+}
+
+/* Only the first to close ends the connection; true for it. */
+static bool begin_close(tcpmsg_conn *conn)
+{
+    pthread_mutex_lock(&conn->out.lock);
+    bool first = !conn->closing;
+    conn->closing = true;
+    pthread_mutex_unlock(&conn->out.lock);
+    return first;
+}
+
+/* With both turns: nobody else uses the descriptor, and nobody will. */
+static void close_socket(tcpmsg_conn *conn)
+{
+    pthread_mutex_lock(&conn->out.lock);
+    int fd = conn->fd;
+    conn->fd = -1;
+    pthread_mutex_unlock(&conn->out.lock);
+    tm_socket_close(fd);
+}
+
+static int end_connection(tcpmsg_conn *conn, int64_t deadline)
+{
+    tm_in_end(conn, TCPMSG_ECANCELED);
+    int r = tm_out_shutdown(conn, deadline);
+    tm_in_take_turn(conn);
+    if (r == 0 && conn->tcp)
+        r = await_acknowledged(conn, deadline);
+    else if (r == 0)
+        tm_socket_discard(conn->fd);
+    tm_conn_tell(conn, "this program closed the connection");
+    tm_out_end(conn, TCPMSG_ECANCELED);
+    tm_out_take_turn(conn);
+    close_socket(conn);
+    return r;
+}
+
+int tcpmsg_close(tcpmsg_conn *conn)
+{
+    int r = 0;
+    if (!conn)
+        return 0;
+    if (in_maker(conn) && begin_close(conn))
+        r = end_connection(conn, tm_deadline(conn->settings->linger_ms));
+    tcpmsg_conn_unref(conn);
+    return r;
+}
+
+void tcpmsg_conn_unref(tcpmsg_conn *conn)
+{
+    if (!conn || atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (!in_maker(conn)) {
+        tm_conn_let_go(conn);
+        return;
+    }
+    if (begin_close(conn))
+        end_connection(conn, tm_now());
+    tm_conn_free(conn);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#include "conn_in.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "error.h"
+#include "frame.h"
+
+#define READ_MOST ((size_t)256 << 10) /* what one read asks for when they keep coming back full */
+
+/* So much missing of a message is worth a read straight into the caller's memory. */
+#define DIRECT_LEAST ((size_t)32 << 10)
+
+/* ... which takes along at most so much of what follows it. */
+#define DIRECT_BEHIND ((size_t)4 << 10)
+
+int tm_in_look(const tcpmsg_conn *conn, size_t skip, tm_head *head)
+{
+    const tm_in *in = &conn->in;
+    size_t have = tm_buffer_len(&in->buffer) - skip;
+    *head = (tm_head){0};
+    if (have == 0)
+        return 0;
+    const uint8_t *bytes = tm_buffer_head(&in->buffer) + skip;
+    ssize_t prefix = tm_frame_decode(&conn->settings->framing, bytes, have, &head->length);
+    if (prefix <= 0)
+        return (int)prefix;
+    if (head->length > conn->settings->max_message)
+        return TCPMSG_EMSGSIZE;
+    head->prefix = (size_t)prefix;
+    head->arrived = have - head->prefix;
+    return head->arrived >= head->length;
+}
+
+void tm_in_end_view(tm_in *in)
+{
+    if (in->viewed > 0)
+        tm_buffer_consume(&in->buffer, in->viewed);
+    in->viewed = 0;
+}
+
+ssize_t tm_in_deliver(tm_in *in, const tm_receive *receive, const tm_head *head)
+{
+    const uint8_t *payload = tm_buffer_head(&in->buffer) + head->prefix;
+    bool leave = receive->flags & TCPMSG_PEEK;
+    in->message_limit = 0;
+    if (receive->view) {
+        *receive->view = payload;
+        in->viewed = leave ? 0 : head->prefix + head->length;
+        return (ssize_t)head->length;
+    }
+    if (receive->size < head->length)
+        return TCPMSG_EBUFSIZE;
+    if (head->length > 0)
+        memcpy(receive->memory, payload, head->length);
+    if (!leave)
+        tm_buffer_consume(&in->buffer, head->prefix + head->length);
+    return (ssize_t)head->length;
+}
+
+ssize_t tm_in_deliver_direct(tm_in *in, const tm_receive *receive, const tm_head *head)
+{
+    size_t beginning = head->length - receive->direct;
+    memcpy(receive->memory, tm_buffer_head(&in->buffer) + head->prefix, beginning);
+    tm_buffer_consume(&in->buffer, head->prefix + beginning);
+    in->message_limit = 0;
+    return (ssize_t)head->length;
+}
+
+/* Reads into the buffer, which grows with what has arrived and shrinks back after a giant. */
+static ssize_t read_buffered(tcpmsg_conn *conn, size_t missing, bool *drained)
+{
+    tm_in *in = &conn->in;
+    size_t len = tm_buffer_len(&in->buffer);
+    size_t wanted = missing < len ? missing : len;
+    if (wanted < in->read_size)
+        wanted = in->read_size;
+    if (len == 0 && in->buffer.capacity > 2 * READ_MOST)
+        tm_buffer_free(&in->buffer);
+    if (tm_buffer_reserve(&in->buffer, wanted) < 0 && tm_buffer_room(&in->buffer) == 0)
+        return -ENOMEM;
+    size_t room = tm_buffer_room(&in->buffer);
+    struct iovec part = {tm_buffer_tail(&in->buffer), room};
+    ssize_t n = tm_socket_read(conn->fd, &part, 1);
+    if (n > 0)
+        in->buffer.end += (size_t)n;
+    *drained = n > 0 && (size_t)n < room;
+    if (n > 0 && !*drained && in->read_size < READ_MOST)
+        in->read_size *= 2;
+    return n;
+}
+
+/*
+ * Reads straight into the caller's memory, and a little of what follows into the buffer. A call
+ * that may have to leave early has room in the buffer first, for all that it may have to keep.
+ */
+static ssize_t read_direct(tcpmsg_conn *conn, tm_receive *receive, const tm_head *head,
+                           bool *drained)
+{
+    tm_in *in = &conn->in;
+    size_t arrived = head->arrived + receive->direct;
+    size_t wanted = head->length - arrived;
+    if (receive->deadline != TM_FOREVER) {
+        size_t step = arrived > READ_MOST ? arrived : READ_MOST;
+        wanted = wanted < step ? wanted : step;
+        if (tm_buffer_reserve(&in->buffer, receive->direct + wanted) < 0)
+            return -ENOMEM;
+    }
+    struct iovec parts[2] = {{receive->memory + arrived, wanted}};
+    size_t behind = 0;
+    if (arrived + wanted == head->length && tm_buffer_reserve(&in->buffer, DIRECT_BEHIND) == 0) {
+        behind = DIRECT_BEHIND;
+        parts[1] = (struct iovec){tm_buffer_tail(&in->buffer), behind};
+    }
+    ssize_t n = tm_socket_read(conn->fd, parts, behind > 0 ? 2 : 1);
+    if (n <= 0)
+        return n;
+    *drained = (size_t)n < wanted + behind;
+    size_t direct = (size_t)n < wanted ? (size_t)n : wanted;
+    receive->direct += direct;
+    in->buffer.end += (size_t)n - direct;
+    return n;
+}
+
+ssize_t tm_in_read(tcpmsg_conn *conn, tm_receive *receive, const tm_head *head, bool *drained)
+{
+    size_t missing = head->prefix > 0 ? head->length - head->arrived - receive->direct : 0;
+    bool direct = head->prefix > 0 && !receive->view && !(receive->flags & TCPMSG_PEEK) &&
+                  receive->size >= head->length;
+    if (receive->direct > 0 || (direct && missing >= DIRECT_LEAST))
+        return read_direct(conn, receive, head, drained);
+    return read_buffered(conn, missing, drained);
+}
+
+void tm_in_keep_direct(tm_in *in, tm_receive *receive, const tm_head *head)
+{
+    if (receive->direct > 0)
+        tm_buffer_append(&in->buffer, receive->memory + head->arrived, receive->direct);
+    receive->direct = 0;
+}

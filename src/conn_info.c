@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+#include "conn.h"
+
+#include <string.h>
+
+#include "error.h"
+
+/* What is asked of a connection is const; its locks are not. */
+static tcpmsg_conn *writable(const tcpmsg_conn *conn)
+{
+    return (tcpmsg_conn *)conn;
+}
+
+int tcpmsg_conn_fd(const tcpmsg_conn *conn)
+{
+    if (!conn)
+        return -1;
+    pthread_mutex_t *lock = &writable(conn)->out.lock;
+    pthread_mutex_lock(lock);
+    int fd = conn->fd;
+    pthread_mutex_unlock(lock);
+    return fd;
+}
+
+short tcpmsg_conn_events(const tcpmsg_conn *conn)
+{
+    short events = 0;
+    if (!conn)
+        return 0;
+    pthread_mutex_t *lock = &writable(conn)->out.lock;
+    pthread_mutex_lock(lock);
+    if (!conn->out.error && tm_out_pending(&conn->out) > 0)
+        events = POLLOUT;
+    pthread_mutex_unlock(lock);
+    return conn->in.error ? events : (short)(events | POLLIN);
+}
+
+int tcpmsg_conn_set_timeouts(tcpmsg_conn *conn, int send_ms, int recv_ms)
+{
+    if (!conn || send_ms < TCPMSG_NO_LIMIT || recv_ms < TCPMSG_NO_LIMIT)
+        return TCPMSG_EINVAL;
+    if (send_ms != 0)
+        conn->send_timeout_ms = send_ms;
+    if (recv_ms != 0)
+        conn->recv_timeout_ms = recv_ms;
+    return 0;
+}
+
+/* With the socket's own answer, unless it is closed or was reset by an abort. */
+static int ask_socket(const tcpmsg_conn *conn, int (*ask)(int fd, tm_sockaddr *address),
+                      tm_sockaddr *address)
+{
+    pthread_mutex_t *lock = &writable(conn)->out.lock;
+    pthread_mutex_lock(lock);
+    bool gone = conn->fd < 0 || conn->out.error == TCPMSG_ECANCELED;
+    int r = gone ? -1 : ask(conn->fd, address);
+    pthread_mutex_unlock(lock);
+    return r < 0 ? TCPMSG_ECANCELED : 0;
+}
+
+int tcpmsg_conn_local(const tcpmsg_conn *conn, char *text, size_t size)
+{
+    tm_sockaddr address;
+    if (!conn || !text)
+        return TCPMSG_EINVAL;
+    int r = ask_socket(conn, tm_socket_local, &address);
+    return r < 0 ? r : tm_sockaddr_print(&address, text, size);
+}
+
+int tcpmsg_conn_peer(const tcpmsg_conn *conn, char *text, size_t size)
+{
+    tm_sockaddr address = {.length = sizeof conn->peer};
+    if (!conn || !text)
+        return TCPMSG_EINVAL;
+    int r = 0;
+    if (conn->tcp)
+        memcpy(&address.u, &conn->peer, sizeof conn->peer);
+    else
+        r = ask_socket(conn, tm_socket_peer, &address);
+    return r < 0 ? r : tm_sockaddr_print(&address, text, size);
+}
+
+static void ask_tcp(tcpmsg_conn *conn, tcpmsg_info *info)
+{
+    tm_tcp_info tcp = {.state = conn->tcp ? "CLOSED" : ""};
+    if (conn->tcp && conn->fd >= 0)
+        tm_socket_tcp_info(conn->fd, &tcp);
+    info->tcp_state = tcp.state;
+    info->rtt_us = tcp.rtt_us;
+    info->retransmits = tcp.retransmits;
+    info->unsent_bytes = tcp.unsent_bytes + tm_out_pending(&conn->out);
+    info->unacked_bytes = tcp.unacked_bytes;
+}
+
+int tcpmsg_conn_info(const tcpmsg_conn *conn, tcpmsg_info *info, size_t size)
+{
+    tcpmsg_info full = {0};
+    if (!conn || !info || size == 0)
+        return TCPMSG_EINVAL;
+    tcpmsg_conn *own = writable(conn);
+    pthread_mutex_lock(&own->out.lock);
+    full.messages_sent = own->out.messages;
+    full.bytes_sent = own->out.bytes;
+    ask_tcp(own, &full);
+    pthread_mutex_unlock(&own->out.lock);
+    pthread_mutex_lock(&own->in.lock);
+    full.messages_received = own->in.messages;
+    full.bytes_received = own->in.bytes;
+    pthread_mutex_unlock(&own->in.lock);
+    full.os_error = own->os_error;
+    memset(info, 0, size);
+    memcpy(info, &full, size < sizeof full ? size : sizeof full);
+    return 0;
+}
+
+void tcpmsg_conn_set_data(tcpmsg_conn *conn, void *data)
+{
+    if (conn)
+        conn->data = data;
+}
+
+void *tcpmsg_conn_data(const tcpmsg_conn *conn)
+{
+    return conn ? writable(conn)->data : NULL;
+}
+
+const char *tcpmsg_conn_why(const tcpmsg_conn *conn)
+{
+    const char *why = conn ? writable(conn)->why : NULL;
+    return why ? why : "";
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#include "conn.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "error.h"
+#include "guess.h"
+
+#define STORY_MOST 400
+
+static const char no_memory[] = "the connection ended, and there was no memory to say why";
+
+static void publish(tcpmsg_conn *conn, const char *text)
+{
+    const char *none = NULL;
+    char *copy = strdup(text);
+    /* Without memory for the story, its shortest form is better than none. */
+    const char *story = copy ? copy : no_memory;
+    if (!atomic_compare_exchange_strong(&conn->why, &none, story))
+        free(copy);
+}
+
+void tm_conn_tell(tcpmsg_conn *conn, const char *format, ...)
+{
+    char text[STORY_MOST];
+    va_list arguments;
+    if (conn->why)
+        return;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    publish(conn, text);
+}
+
+void tm_conn_free_story(tcpmsg_conn *conn)
+{
+    const char *why = conn->why;
+    if (why != no_memory)
+        free((char *)why);
+}
+
+int tm_conn_os_error(tcpmsg_conn *conn, ssize_t answer)
+{
+    int none = 0, number = (int)-answer;
+    atomic_compare_exchange_strong(&conn->os_error, &none, number);
+    return tm_error_from_errno(number);
+}
+
+/* The first bytes as a C string would say them: "GET ", "\x16\x03\x01\x00". */
+static void tell_bytes(tm_story *story, const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool plain = bytes[i] >= ' ' && bytes[i] < 0x7f && bytes[i] != '"' && bytes[i] != '\\';
+        tm_story_add(story, plain ? "%c" : "\\x%02x", bytes[i]);
+    }
+}
+
+/* The length that the prefix would say in the other byte order; 0 when that is no better. */
+static uint64_t swapped_length(const tcpmsg_conn *conn, const tm_ending *ending)
+{
+    const tcpmsg_framing *framing = &conn->settings->framing;
+    if (framing->width == TCPMSG_VARINT || framing->width == 1 || ending->prefix == 0)
+        return 0;
+    uint64_t length = framing->little_endian ? tm_load_big(ending->bytes, ending->prefix)
+                                             : tm_load_little(ending->bytes, ending->prefix);
+    uint64_t own = framing->counts_prefix ? ending->prefix : 0;
+    if (length < own || length - own > conn->settings->max_message)
+        return 0;
+    return length - own < ending->length ? length - own : 0;
+}
+
+/* What the beginning looks like, when it looks like another protocol. */
+static void guess(const tcpmsg_conn *conn, const tm_ending *ending, tm_story *story)
+{
+    const char *protocol = tm_guess_protocol(ending->bytes, ending->count);
+    uint64_t swapped = swapped_length(conn, ending);
+    if (protocol) {
+        size_t count = ending->prefix > 4 ? ending->prefix : 4;
+        tm_story_add(story, "; the prefix reads \"");
+        tell_bytes(story, ending->bytes, count < ending->count ? count : ending->count);
+        tm_story_add(story, "\": is the peer speaking %s?", protocol);
+    } else if (swapped > 0) {
+        tm_story_add(story,
+                     "; read in the other byte order it is %llu: does the peer write its lengths "
+                     "%s-endian?",
+                     (unsigned long long)swapped,
+                     conn->settings->framing.little_endian ? "big" : "little");
+    }
+}
+
+static void tell_progress(const tm_ending *ending, tm_story *story)
+{
+    if (ending->prefix > 0)
+        tm_story_add(story, " after %zu of its %llu bytes", ending->arrived,
+                     (unsigned long long)ending->length);
+    else
+        tm_story_add(story, " after %zu bytes of its length prefix", ending->count);
+}
+
+static void tell_cut_off(const tcpmsg_conn *conn, const tm_ending *ending, tm_story *story)
+{
+    switch (ending->error) {
+    case TCPMSG_EOF:
+    case TCPMSG_ETRUNCATED:
+        tm_story_tell(story, "the peer ended the connection");
+        break;
+    case TCPMSG_ESTALLED:
+        tm_story_tell(story, "the peer did not get on in time");
+        break;
+    default:
+        tm_story_tell(story, "%s", tcpmsg_strerror(ending->error));
+    }
+    if (ending->count > 0) {
+        tm_story_add(story, ", inside a message,");
+        tell_progress(ending, story);
+        if (ending->first)
+            guess(conn, ending, story);
+    }
+}
+
+void tm_conn_tell_ending(tcpmsg_conn *conn, const tm_ending *ending)
+{
+    char text[STORY_MOST] = "";
+    tm_story story = {.text = text, .size = sizeof text};
+    if (ending->error == TCPMSG_EMSGSIZE) {
+        tm_story_tell(&story, "the peer announced a message of %llu bytes, the limit is %zu",
+                      (unsigned long long)ending->length, conn->settings->max_message);
+        guess(conn, ending, &story);
+    } else if (ending->error == TCPMSG_EPROTO) {
+        tm_story_tell(&story, "the peer sent a malformed length prefix, \"");
+        tell_bytes(&story, ending->bytes,
+                   ending->count < TCPMSG_PREFIX_MAX ? ending->count : TCPMSG_PREFIX_MAX);
+        tm_story_add(&story, "\"");
+        guess(conn, ending, &story);
+    } else {
+        tell_cut_off(conn, ending, &story);
+    }
+    tm_conn_tell(conn, "%s", text);
+}
