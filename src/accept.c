@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+
+#include "clock.h"
+#include "conn.h"
+#include "error.h"
+#include "listener.h"
+#include "socket.h"
+
+/* Out of descriptors or memory, an accept looks again so often: 20 times a second. */
+#define REST (50 * TM_MS)
+
+/* So many failures in a row that each cost one dead connection are no cause to rest. */
+#define FAILURES_MOST 16
+
+/* What accept(2) says of a connection that died in the queue: the next one may be well. */
+static bool is_passing(int answer)
+{
+    switch (-answer) {
+    case ECONNABORTED:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case EPERM:
+#ifdef EHOSTDOWN
+    case EHOSTDOWN:
+#endif
+#ifdef ENONET
+    case ENONET:
+#endif
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool is_shortage(int answer)
+{
+    return answer == -EMFILE || answer == -ENFILE || answer == -ENOBUFS || answer == -ENOMEM;
+}
+
+/* Waits for a connection, or with `rest` for better times; an abort ends both. */
+static void wait_for_one(const tcpmsg_listener *listener, bool rest)
+{
+    struct pollfd fds[2] = {
+        {.fd = listener->wake.read_fd, .events = POLLIN},
+        {.fd = listener->fd, .events = POLLIN},
+    };
+    tm_socket_wait(fds, rest ? 1 : 2, rest ? tm_now() + REST : TM_FOREVER);
+}
+
+/* The next connection's socket, or an error of the library's. */
+static int next_socket(tcpmsg_listener *listener, tm_sockaddr *peer, int flags)
+{
+    for (int failures = 0; !listener->canceled;) {
+        int r = tm_socket_accept(listener->fd, peer);
+        if (r >= 0)
+            return r;
+        bool passing = is_passing(r), none = r == -EAGAIN || r == -EWOULDBLOCK;
+        if (flags & TCPMSG_DONTWAIT || (!passing && !none && !is_shortage(r)))
+            return tm_error_from_errno(-r);
+        failures = passing ? failures + 1 : 0;
+        if (!passing || failures > FAILURES_MOST)
+            wait_for_one(listener, !none);
+    }
+    return TCPMSG_ECANCELED;
+}
+
+static int accept_inside(tcpmsg_listener *listener, tcpmsg_conn **out, int flags)
+{
+    tm_sockaddr peer;
+    tcpmsg_conn *conn = tm_conn_make(listener->settings);
+    while (!conn && !(flags & TCPMSG_DONTWAIT) && !listener->canceled) {
+        wait_for_one(listener, true);
+        conn = tm_conn_make(listener->settings);
+    }
+    if (!conn)
+        return listener->canceled ? TCPMSG_ECANCELED : TCPMSG_ENOMEM;
+    int fd = next_socket(listener, &peer, flags);
+    if (fd < 0) {
+        tm_conn_free(conn);
+        return fd;
+    }
+    tm_conn_own(conn, fd, &peer);
+    *out = conn;
+    return 0;
+}
+
+int tcpmsg_accept(tcpmsg_listener *listener, tcpmsg_conn **out, int flags)
+{
+    if (!listener || !out || flags & ~TCPMSG_DONTWAIT)
+        return TCPMSG_EINVAL;
+    if (listener->canceled)
+        return TCPMSG_ECANCELED;
+    pthread_mutex_lock(&listener->lock);
+    listener->inside++;
+    pthread_mutex_unlock(&listener->lock);
+    int r = accept_inside(listener, out, flags);
+    pthread_mutex_lock(&listener->lock);
+    if (--listener->inside == 0)
+        pthread_cond_broadcast(&listener->left);
+    pthread_mutex_unlock(&listener->lock);
+    return r;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+#include "listener.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "error.h"
+#include "listen.h"
+#include "socket.h"
+
+static int make(tcpmsg_listener **out, tm_settings *settings)
+{
+    tcpmsg_listener *listener = calloc(1, sizeof *listener);
+    if (!listener)
+        return TCPMSG_ENOMEM;
+    int r = tm_wake_open(&listener->wake);
+    if (r < 0) {
+        r = tm_error_from_errno(-r);
+        goto fail;
+    }
+    r = TCPMSG_ENOMEM;
+    if (pthread_mutex_init(&listener->lock, NULL) != 0)
+        goto fail_wake;
+    if (tm_cond_init(&listener->left) != 0)
+        goto fail_lock;
+    listener->fd = -1;
+    listener->maker = getpid();
+    listener->settings = tm_settings_ref(settings);
+    *out = listener;
+    return 0;
+
+fail_lock:
+    pthread_mutex_destroy(&listener->lock);
+fail_wake:
+    tm_wake_close(&listener->wake);
+fail:
+    free(listener);
+    return r;
+}
+
+/* Frees it; the socket's end is the end of listening, as far as no other process shares it. */
+static void let_go(tcpmsg_listener *listener)
+{
+    tm_socket_close(listener->fd);
+    tm_wake_close(&listener->wake);
+    tm_settings_unref(listener->settings);
+    free(listener);
+}
+
+static void release(tcpmsg_listener *listener)
+{
+    pthread_cond_destroy(&listener->left);
+    pthread_mutex_destroy(&listener->lock);
+    let_go(listener);
+}
+
+static int make_and_listen(tcpmsg_listener **out, const char *address, tm_settings *settings,
+                           tm_story *story)
+{
+    tcpmsg_listener *listener = NULL;
+    int r = make(&listener, settings);
+    if (r < 0)
+        return r;
+    r = tm_listen_at(listener, address, story);
+    if (r < 0)
+        release(listener);
+    else
+        *out = listener;
+    return r;
+}
+
+int tcpmsg_listen(tcpmsg_listener **out, const char *address, const tcpmsg_options *options)
+{
+    tm_settings *settings;
+    tm_story story;
+    if (!out || !address)
+        return TCPMSG_EINVAL;
+    int r = tm_settings_make(&settings, options, &story);
+    if (r < 0)
+        return r;
+    r = make_and_listen(out, address, settings, &story);
+    if (r < 0 && story.len == 0)
+        tm_story_tell(&story, "%s", tcpmsg_strerror(r));
+    tm_settings_unref(settings);
+    return r;
+}
+
+int tcpmsg_listener_address(const tcpmsg_listener *listener, char *text, size_t size)
+{
+    tm_sockaddr address;
+    if (!listener || !text)
+        return TCPMSG_EINVAL;
+    int r = tm_socket_local(listener->fd, &address);
+    return r < 0 ? tm_error_from_errno(-r) : tm_sockaddr_print(&address, text, size);
+}
+
+int tcpmsg_listener_fd(const tcpmsg_listener *listener)
+{
+    return listener ? listener->fd : -1;
+}
+
+void tcpmsg_listener_abort(tcpmsg_listener *listener)
+{
+    if (!listener || listener->maker != getpid())
+        return;
+    listener->canceled = true;
+    tm_wake_signal(&listener->wake);
+}
+
+void tcpmsg_listener_close(tcpmsg_listener *listener)
+{
+    if (!listener)
+        return;
+    if (listener->maker != getpid()) {
+        let_go(listener);
+        return;
+    }
+    tcpmsg_listener_abort(listener);
+    pthread_mutex_lock(&listener->lock);
+    while (listener->inside > 0)
+        pthread_cond_wait(&listener->left, &listener->lock);
+    pthread_mutex_unlock(&listener->lock);
+    tm_unix_remove(listener);
+    release(listener);
+}

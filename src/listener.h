@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef TM_LISTENER_H
+#define TM_LISTENER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <tcpmsg/listener.h>
+
+#include "address.h"
+#include "settings.h"
+#include "wake.h"
+
+struct tcpmsg_listener {
+    int fd;
+    pid_t maker; /* the process: a forked child only lets go */
+    tm_settings *settings;
+    atomic_bool canceled;
+    tm_wake wake; /* signalled by abort, and never cleared */
+    pthread_mutex_t lock;
+    pthread_cond_t left;
+    unsigned inside; /* accepts under way */
+    bool has_file;   /* a Unix path, and which file was bound there */
+    tm_sockaddr local;
+    dev_t device;
+    ino_t inode;
+};
+
+/*
+ * Binds a Unix socket to its path, where a dead server may have left its file; 0 or -errno. A
+ * file that is not a dead server's socket stays, and is -EADDRINUSE.
+ */
+int tm_unix_bind(int fd, const tm_sockaddr *address);
+
+/* Remembers the file that the bind has made, and removes it while it is still that one. */
+void tm_unix_remember(tcpmsg_listener *listener, const tm_sockaddr *address);
+void tm_unix_remove(const tcpmsg_listener *listener);
+
+#endif

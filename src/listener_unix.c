@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+#include "listener.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "socket.h"
+
+/* How often another server may win the race for the path before we say it is taken. */
+#define TRIES 3
+
+static bool same_file(const struct stat *one, const struct stat *other)
+{
+    /* A number can be given to the next file; the time of its making tells them apart. */
+    return one->st_dev == other->st_dev && one->st_ino == other->st_ino &&
+           one->st_ctim.tv_sec == other->st_ctim.tv_sec &&
+           one->st_ctim.tv_nsec == other->st_ctim.tv_nsec;
+}
+
+/* Nobody listens at the socket file any more: a connect is refused, and nothing else happens. */
+static bool is_dead(const tm_sockaddr *address)
+{
+    int fd = tm_socket_open(AF_UNIX);
+    if (fd < 0)
+        return false;
+    int r = tm_socket_connect(fd, address);
+    tm_socket_close(fd);
+    return r == -ECONNREFUSED;
+}
+
+/* Removes the file of a dead server; 0 when the path may be tried again. */
+static int clear_path(const tm_sockaddr *address)
+{
+    const char *path = address->u.local.sun_path;
+    struct stat before, after;
+    if (lstat(path, &before) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(before.st_mode) || !is_dead(address))
+        return -EADDRINUSE;
+    if (lstat(path, &after) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (same_file(&before, &after) && unlink(path) < 0 && errno != ENOENT)
+        return -errno;
+    return 0;
+}
+
+int tm_unix_bind(int fd, const tm_sockaddr *address)
+{
+    int r = tm_socket_bind(fd, address);
+    bool is_path = address->u.local.sun_path[0] != '\0';
+    for (int i = 0; r == -EADDRINUSE && is_path && i < TRIES; i++) {
+        r = clear_path(address);
+        if (r == 0)
+            r = tm_socket_bind(fd, address);
+        else
+            break;
+    }
+    return r;
+}
+
+void tm_unix_remember(tcpmsg_listener *listener, const tm_sockaddr *address)
+{
+    struct stat file;
+    if (address->u.local.sun_path[0] == '\0' || lstat(address->u.local.sun_path, &file) < 0)
+        return;
+    listener->has_file = true;
+    listener->local = *address;
+    listener->device = file.st_dev;
+    listener->inode = file.st_ino;
+}
+
+void tm_unix_remove(const tcpmsg_listener *listener)
+{
+    struct stat file;
+    if (!listener->has_file || lstat(listener->local.u.local.sun_path, &file) < 0)
+        return;
+    /* While our socket is open its inode lives, so no other file can have the number. */
+    if (file.st_dev == listener->device && file.st_ino == listener->inode)
+        unlink(listener->local.u.local.sun_path);
+}

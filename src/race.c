@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+#include "race.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <tcpmsg/conn.h>
+
+#include "clock.h"
+#include "error.h"
+#include "socket.h"
+
+/* RFC 8305 section 8: the Connection Attempt Delay. */
+#define ATTEMPT_DELAY (250 * TM_MS)
+
+/* RFC 8305 section 4: IPv6 first, then the families in turn, each in the system's order. */
+static void interleave(tm_sockaddr *to, const tm_addresses *from)
+{
+    size_t next[2] = {0, 0}; /* where to look on for an IPv6 address, and for another one */
+    for (size_t i = 0, turn = 0; i < from->count; turn = 1 - turn) {
+        size_t at = next[turn];
+        while (at < from->count && (from->list[at].u.any.sa_family == AF_INET6) != (turn == 0))
+            at++;
+        if (at < from->count)
+            to[i++] = from->list[at++];
+        next[turn] = at;
+    }
+}
+
+int tm_race_begin(tm_race *race, tm_addresses addresses, tm_story *story)
+{
+    tm_sockaddr *ordered = calloc(addresses.count, sizeof *ordered);
+    *race = (tm_race){
+        .addresses = {ordered, addresses.count},
+        .fds = calloc(addresses.count, sizeof *race->fds),
+        .attempts = calloc(addresses.count, sizeof *race->attempts),
+        .story = story,
+    };
+    bool complete = ordered && race->fds && race->attempts;
+    if (complete)
+        interleave(ordered, &addresses);
+    else
+        tm_race_end(race);
+    free(addresses.list);
+    return complete ? 0 : TCPMSG_ENOMEM;
+}
+
+void tm_race_end(tm_race *race)
+{
+    for (size_t i = 0; i < race->open; i++)
+        tm_socket_close(race->fds[i].fd);
+    free(race->addresses.list);
+    free(race->fds);
+    free(race->attempts);
+    *race = (tm_race){0};
+}
+
+/* Of several failures the one that says most: somebody answered, or this machine refused. */
+static int weight(int error)
+{
+    switch (error) {
+    case TCPMSG_EREFUSED:
+        return 4;
+    case TCPMSG_EACCESS:
+    case TCPMSG_EMFILE:
+    case TCPMSG_ENOMEM:
+        return 3;
+    case TCPMSG_ETIMEDOUT:
+        return 2;
+    default:
+        return 1;
+    }
+}
+
+static void note_failure(tm_race *race, size_t attempt, int number, const char *reason)
+{
+    char text[TCPMSG_ADDRESS_MAX] = "";
+    /* Here the clock is the call's: there is no connection yet that could stall. */
+    int error = number == ETIMEDOUT ? TCPMSG_ETIMEDOUT : tm_error_from_errno(number);
+    if (race->error == 0 || weight(error) > weight(race->error))
+        race->error = error;
+    tm_sockaddr_print(&race->addresses.list[attempt], text, sizeof text);
+    tm_story_add(race->story, "; %s: %s", text, reason ? reason : strerror(number));
+    race->next_start = 0; /* RFC 8305 section 5: a failure starts the next at once */
+}
+
+/* tcp(7): a dial to a free local port can meet itself in the handshake, and would succeed. */
+static bool met_itself(int fd)
+{
+    tm_sockaddr local, peer;
+    return tm_socket_local(fd, &local) == 0 && tm_socket_peer(fd, &peer) == 0 &&
+           tm_sockaddr_equal(&local, &peer);
+}
+
+/* A connect has ended, well or with -errno; true when the race is won. */
+static bool judge(tm_race *race, int fd, size_t attempt, int answer)
+{
+    if (answer == 0 && !met_itself(fd))
+        return true;
+    tm_socket_close(fd);
+    if (answer == 0)
+        note_failure(race, attempt, ECONNREFUSED, "it met only itself: nobody listens");
+    else
+        note_failure(race, attempt, -answer, NULL);
+    return false;
+}
+
+/* Starts the next address; its socket when it is connected at once, else -1. */
+static int start_next(tm_race *race)
+{
+    size_t attempt = race->started++;
+    const tm_sockaddr *address = &race->addresses.list[attempt];
+    race->next_start = tm_now() + ATTEMPT_DELAY;
+    int fd = tm_socket_open(address->u.any.sa_family);
+    if (fd < 0) {
+        note_failure(race, attempt, -fd, NULL);
+        return -1;
+    }
+    int r = tm_socket_connect(fd, address);
+    if (r != -EINPROGRESS)
+        return judge(race, fd, attempt, r) ? fd : -1;
+    race->fds[race->open] = (struct pollfd){.fd = fd, .events = POLLOUT};
+    race->attempts[race->open++] = attempt;
+    return -1;
+}
+
+/* Takes an attempt that is ready out of those under way; its socket when it won, else -1. */
+static int finish(tm_race *race, size_t i)
+{
+    int fd = race->fds[i].fd;
+    size_t attempt = race->attempts[i];
+    race->fds[i] = race->fds[--race->open];
+    race->attempts[i] = race->attempts[race->open];
+    return judge(race, fd, attempt, tm_socket_pending_error(fd)) ? fd : -1;
+}
+
+int tm_race_step(tm_race *race, int *fd, tm_sockaddr *peer)
+{
+    int won = -1;
+    for (size_t i = race->open; i-- > 0 && won < 0;)
+        if (race->fds[i].revents != 0) {
+            *peer = race->addresses.list[race->attempts[i]];
+            won = finish(race, i);
+        }
+    while (won < 0 && race->started < race->addresses.count && tm_now() >= race->next_start) {
+        *peer = race->addresses.list[race->started];
+        won = start_next(race);
+    }
+    if (race->started == race->addresses.count)
+        race->next_start = TM_FOREVER;
+    *fd = won;
+    if (won >= 0)
+        return 1;
+    return race->open > 0 || race->started < race->addresses.count ? 0 : race->error;
+}
