@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "buffer.h"
 
-#include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "error.h"
 
@@ -39,14 +37,6 @@ int tm_buffer_reserve(tm_buffer *buffer, size_t room)
     buffer->capacity = len + room;
     assert(tm_buffer_valid(buffer));
     return 0;
-}
-
-void tm_buffer_append(tm_buffer *buffer, const void *bytes, size_t count)
-{
-    assert(count <= tm_buffer_room(buffer));
-    if (count > 0)
-        memcpy(tm_buffer_tail(buffer), bytes, count);
-    buffer->end += count;
 }
 
 void tm_buffer_swap(tm_buffer *one, tm_buffer *other)

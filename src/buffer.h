@@ -2,9 +2,11 @@
 #ifndef TM_BUFFER_H
 #define TM_BUFFER_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /*
  * Bytes in a row that are taken at the head and added at the tail.
@@ -52,7 +54,13 @@ static inline void tm_buffer_consume(tm_buffer *buffer, size_t count)
 int tm_buffer_reserve(tm_buffer *buffer, size_t room);
 
 /* Adds bytes for which there is room. */
-void tm_buffer_append(tm_buffer *buffer, const void *bytes, size_t count);
+static inline void tm_buffer_append(tm_buffer *buffer, const void *bytes, size_t count)
+{
+    assert(count <= tm_buffer_room(buffer));
+    if (count > 0)
+        memcpy(tm_buffer_tail(buffer), bytes, count);
+    buffer->end += count;
+}
 
 void tm_buffer_swap(tm_buffer *one, tm_buffer *other);
 

@@ -73,8 +73,7 @@ void tm_conn_let_go(tcpmsg_conn *conn)
 {
     tm_socket_close(conn->fd);
     tm_wake_close(&conn->in.wake);
-    tm_buffer_free(&conn->out.batch);
-    tm_buffer_free(&conn->out.queue);
+    tm_outbox_free(&conn->out.box);
     tm_buffer_free(&conn->in.buffer);
     tm_conn_free_story(conn);
     tm_settings_unref(conn->settings);

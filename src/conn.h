@@ -11,14 +11,11 @@
 
 #include "buffer.h"
 #include "clock.h"
-#include "message.h"
+#include "outbox.h"
 #include "settings.h"
 #include "socket.h"
 #include "story.h"
 #include "wake.h"
-
-/* How many bytes may wait to be sent without being pushed: what TCPMSG_MORE holds back. */
-#define TM_HOLD_MOST ((size_t)64 << 10)
 
 /*
  * One direction each way, each with a lock that is never held in a system call that moves bytes.
@@ -26,23 +23,18 @@
  * threads wait for, so that every wait has a deadline and an abort can end it.
  */
 
-/*
- * Sending. `batch` goes out first, then the turn holder's own message, then `queue`. Only the
- * holder of the turn touches batch's bytes; everything else here is under the lock.
- */
+/* Sending. While `busy`, the turn's holder alone touches the bytes of the box's batch. */
 typedef struct tm_out {
     pthread_mutex_t lock;
     pthread_cond_t turn; /* the turn is free, or something went out */
-    tm_buffer batch;     /* accepted, being written by the turn's holder */
-    tm_buffer queue;     /* accepted, in order, waiting for the next batch */
-    uint64_t accepted;   /* bytes that ever came into batch or queue */
-    atomic_int error;    /* why the sending ended; 0 while it goes on */
-    bool busy;           /* a thread has the turn */
-    bool staying;        /* ... and stays until all of the queue is out, however long */
-    bool offered;        /* the turn was left to the threads that wait for it */
-    unsigned waiting;    /* threads that wait for the turn, or for their bytes */
-    bool shut;           /* no new sends */
-    bool fin;            /* FIN was sent */
+    tm_outbox box;
+    atomic_int error; /* why the sending ended; 0 while it goes on */
+    bool busy;        /* a thread has the turn */
+    bool staying;     /* ... and stays until all of the queue is out, however long */
+    bool offered;     /* the turn was left to the threads that wait for it */
+    bool shut;        /* no new sends */
+    bool fin;         /* FIN was sent */
+    unsigned waiting; /* threads that wait for the turn, or for their bytes */
     uint64_t messages;
     uint64_t bytes;
 } tm_out;
@@ -101,13 +93,15 @@ void tm_conn_let_go(tcpmsg_conn *conn);
 /* What a push left: nothing, bytes that wait for POLLOUT, or for the system to have memory. */
 enum tm_push { TM_PUSH_DONE, TM_PUSH_WAIT, TM_PUSH_REST };
 
+/* The common case of TCPMSG_MORE, in short: whether the message could be put into the queue. */
+bool tm_out_hold(tcpmsg_conn *conn, const void *bytes, size_t length);
+
 int tm_out_send(tcpmsg_conn *conn, tm_message *message, int64_t deadline, int flags);
 enum tm_push tm_out_push(tcpmsg_conn *conn); /* writes what it can, without waiting */
 int tm_out_flush(tcpmsg_conn *conn, int64_t deadline, int flags);
 int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline); /* flush, then FIN */
 void tm_out_end(tcpmsg_conn *conn, int error);
 void tm_out_take_turn(tcpmsg_conn *conn); /* for good */
-size_t tm_out_pending(const tm_out *out); /* bytes not yet given to the system */
 
 /* Receiving: conn_recv.c */
 

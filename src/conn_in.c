@@ -15,50 +15,6 @@
 /* ... which takes along at most so much of what follows it. */
 #define DIRECT_BEHIND ((size_t)4 << 10)
 
-int tm_in_look(const tcpmsg_conn *conn, size_t skip, tm_head *head)
-{
-    const tm_in *in = &conn->in;
-    size_t have = tm_buffer_len(&in->buffer) - skip;
-    *head = (tm_head){0};
-    if (have == 0)
-        return 0;
-    const uint8_t *bytes = tm_buffer_head(&in->buffer) + skip;
-    ssize_t prefix = tm_frame_decode(&conn->settings->framing, bytes, have, &head->length);
-    if (prefix <= 0)
-        return (int)prefix;
-    if (head->length > conn->settings->max_message)
-        return TCPMSG_EMSGSIZE;
-    head->prefix = (size_t)prefix;
-    head->arrived = have - head->prefix;
-    return head->arrived >= head->length;
-}
-
-void tm_in_end_view(tm_in *in)
-{
-    if (in->viewed > 0)
-        tm_buffer_consume(&in->buffer, in->viewed);
-    in->viewed = 0;
-}
-
-ssize_t tm_in_deliver(tm_in *in, const tm_receive *receive, const tm_head *head)
-{
-    const uint8_t *payload = tm_buffer_head(&in->buffer) + head->prefix;
-    bool leave = receive->flags & TCPMSG_PEEK;
-    in->message_limit = 0;
-    if (receive->view) {
-        *receive->view = payload;
-        in->viewed = leave ? 0 : head->prefix + head->length;
-        return (ssize_t)head->length;
-    }
-    if (receive->size < head->length)
-        return TCPMSG_EBUFSIZE;
-    if (head->length > 0)
-        memcpy(receive->memory, payload, head->length);
-    if (!leave)
-        tm_buffer_consume(&in->buffer, head->prefix + head->length);
-    return (ssize_t)head->length;
-}
-
 ssize_t tm_in_deliver_direct(tm_in *in, const tm_receive *receive, const tm_head *head)
 {
     size_t beginning = head->length - receive->direct;

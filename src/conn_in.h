@@ -2,7 +2,11 @@
 #ifndef TM_CONN_IN_H
 #define TM_CONN_IN_H
 
+#include <string.h>
+
 #include "conn.h"
+#include "error.h"
+#include "frame.h"
 
 /* One receive. `direct` bytes of the payload are in the caller's memory, behind the buffer's. */
 typedef struct tm_receive {
@@ -28,13 +32,57 @@ typedef struct tm_head {
  */
 
 /* 1: the message `skip` bytes into the buffer is whole; 0: not yet; else what is wrong with it. */
-int tm_in_look(const tcpmsg_conn *conn, size_t skip, tm_head *head);
+static inline int tm_in_look(const tcpmsg_conn *conn, size_t skip, tm_head *head)
+{
+    const tm_in *in = &conn->in;
+    size_t have = tm_buffer_len(&in->buffer) - skip;
+    *head = (tm_head){0};
+    if (have == 0)
+        return 0;
+    const uint8_t *bytes = tm_buffer_head(&in->buffer) + skip;
+    ssize_t prefix = tm_frame_decode(&conn->settings->framing, bytes, have, &head->length);
+    if (prefix <= 0)
+        return (int)prefix;
+    if (head->length > conn->settings->max_message)
+        return TCPMSG_EMSGSIZE;
+    head->prefix = (size_t)prefix;
+    head->arrived = have - head->prefix;
+    return head->arrived >= head->length;
+}
+
+/*
+ * With the lock held, which it lets go meanwhile: takes the turn, and reads and waits until there
+ * is a message (conn_wait.c).
+ */
+ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive);
 
 /* Drops what the last view delivered. */
-void tm_in_end_view(tm_in *in);
+static inline void tm_in_end_view(tm_in *in)
+{
+    if (in->viewed > 0)
+        tm_buffer_consume(&in->buffer, in->viewed);
+    in->viewed = 0;
+}
 
 /* Hands out the whole message at the buffer's head; its length, or TCPMSG_EBUFSIZE. */
-ssize_t tm_in_deliver(tm_in *in, const tm_receive *receive, const tm_head *head);
+static inline ssize_t tm_in_deliver(tm_in *in, const tm_receive *receive, const tm_head *head)
+{
+    const uint8_t *payload = tm_buffer_head(&in->buffer) + head->prefix;
+    bool leave = receive->flags & TCPMSG_PEEK;
+    in->message_limit = 0;
+    if (receive->view) {
+        *receive->view = payload;
+        in->viewed = leave ? 0 : head->prefix + head->length;
+        return (ssize_t)head->length;
+    }
+    if (receive->size < head->length)
+        return TCPMSG_EBUFSIZE;
+    if (head->length > 0)
+        memcpy(receive->memory, payload, head->length);
+    if (!leave)
+        tm_buffer_consume(&in->buffer, head->prefix + head->length);
+    return (ssize_t)head->length;
+}
 
 /* The rest of the message is in the caller's memory already: its beginning joins it. */
 ssize_t tm_in_deliver_direct(tm_in *in, const tm_receive *receive, const tm_head *head);

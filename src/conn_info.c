@@ -29,7 +29,7 @@ short tcpmsg_conn_events(const tcpmsg_conn *conn)
         return 0;
     pthread_mutex_t *lock = &writable(conn)->out.lock;
     pthread_mutex_lock(lock);
-    if (!conn->out.error && tm_out_pending(&conn->out) > 0)
+    if (!conn->out.error && tm_outbox_len(&conn->out.box) > 0)
         events = POLLOUT;
     pthread_mutex_unlock(lock);
     return conn->in.error ? events : (short)(events | POLLIN);
@@ -88,7 +88,7 @@ static void ask_tcp(tcpmsg_conn *conn, tcpmsg_info *info)
     info->tcp_state = tcp.state;
     info->rtt_us = tcp.rtt_us;
     info->retransmits = tcp.retransmits;
-    info->unsent_bytes = tcp.unsent_bytes + tm_out_pending(&conn->out);
+    info->unsent_bytes = tcp.unsent_bytes + tm_outbox_len(&conn->out.box);
     info->unacked_bytes = tcp.unacked_bytes;
 }
 

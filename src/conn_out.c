@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "frame.h"
 
 /* Parts of one system call: the batch, the prefix, and so many of the message's own. */
 #define PARTS_MOST 64
@@ -15,54 +16,9 @@
 /* A rest while the system has no memory for a socket's data. */
 #define REST (10 * TM_MS)
 
-size_t tm_out_pending(const tm_out *out)
+static bool fits(const tm_out *out, const tm_message *message)
 {
-    return tm_buffer_len(&out->batch) + tm_buffer_len(&out->queue);
-}
-
-/* How many of the bytes that were ever accepted have left. */
-static uint64_t position(const tm_out *out)
-{
-    return out->accepted - tm_out_pending(out);
-}
-
-static bool fits_queue(const tm_out *out, const tm_message *message)
-{
-    size_t held = out->busy ? tm_buffer_len(&out->queue) : tm_out_pending(out);
-    return held < TM_HOLD_MOST && tm_message_size(message) <= TM_HOLD_MOST - held;
-}
-
-/* Doubles the queue, up to the most that it ever holds. */
-static int grow_queue(tm_out *out, size_t wanted)
-{
-    size_t len = tm_buffer_len(&out->queue);
-    size_t room = len > wanted ? len : wanted;
-    return tm_buffer_reserve(&out->queue, room < TM_HOLD_MOST - len ? room : TM_HOLD_MOST - len);
-}
-
-static int queue(tm_out *out, tm_message *message)
-{
-    size_t size = tm_message_size(message);
-    if (tm_buffer_room(&out->queue) < size && grow_queue(out, size) < 0)
-        return TCPMSG_ENOMEM;
-    tm_message_keep(message, &out->queue);
-    out->accepted += size;
-    return 0;
-}
-
-/* Makes the queue part of the batch. */
-static int collect(tm_out *out)
-{
-    size_t len = tm_buffer_len(&out->queue);
-    if (tm_buffer_len(&out->batch) == 0) {
-        tm_buffer_swap(&out->batch, &out->queue);
-    } else if (len > 0) {
-        if (tm_buffer_reserve(&out->batch, len) < 0)
-            return TCPMSG_ENOMEM;
-        tm_buffer_append(&out->batch, tm_buffer_head(&out->queue), len);
-        tm_buffer_consume(&out->queue, len);
-    }
-    return 0;
+    return tm_outbox_fits(&out->box, tm_message_size(message), out->busy);
 }
 
 static void wake_waiting(tm_out *out)
@@ -90,24 +46,19 @@ void tm_out_end(tcpmsg_conn *conn, int error)
 static void send_fin_if_due(tcpmsg_conn *conn)
 {
     tm_out *out = &conn->out;
-    if (!out->shut || out->fin || out->error || tm_out_pending(out) > 0)
+    if (!out->shut || out->fin || out->error || tm_outbox_len(&out->box) > 0)
         return;
     out->fin = true;
     tm_socket_end_output(conn->fd);
 }
 
-/* An emptied buffer keeps about what TCPMSG_MORE fills; one of no more use keeps nothing. */
-static void trim(const tm_out *out, tm_buffer *buffer)
-{
-    if (out->error || (tm_buffer_len(buffer) == 0 && buffer->capacity > 2 * TM_HOLD_MOST))
-        tm_buffer_free(buffer);
-}
-
 static void free_turn(tcpmsg_conn *conn)
 {
     tm_out *out = &conn->out;
-    trim(out, &out->batch);
-    trim(out, &out->queue);
+    if (out->error)
+        tm_outbox_free(&out->box);
+    else
+        tm_outbox_trim(&out->box);
     send_fin_if_due(conn);
     out->busy = false;
     out->offered = out->waiting > 0;
@@ -123,9 +74,9 @@ static ssize_t write_once(tcpmsg_conn *conn, tm_message *message)
     tm_out *out = &conn->out;
     struct iovec parts[PARTS_MOST];
     int count = 0;
-    size_t batch = tm_buffer_len(&out->batch), wanted = 0;
+    size_t batch = tm_buffer_len(&out->box.batch), wanted = 0;
     if (batch > 0)
-        parts[count++] = (struct iovec){tm_buffer_head(&out->batch), batch};
+        parts[count++] = (struct iovec){tm_buffer_head(&out->box.batch), batch};
     if (message)
         count += tm_message_rest(message, parts + count, PARTS_MOST - count);
     for (int i = 0; i < count; i++)
@@ -136,7 +87,7 @@ static ssize_t write_once(tcpmsg_conn *conn, tm_message *message)
     if (n <= 0)
         return n;
     size_t from_batch = (size_t)n < batch ? (size_t)n : batch;
-    tm_buffer_consume(&out->batch, from_batch);
+    tm_buffer_consume(&out->box.batch, from_batch);
     if ((size_t)n > from_batch)
         tm_message_advance(message, (size_t)n - from_batch);
     wake_waiting(out);
@@ -192,10 +143,10 @@ static int write_all(tcpmsg_conn *conn, tm_message *message, uint64_t target, in
     tm_out *out = &conn->out;
     int passes = 0;
     while (!out->error) {
-        if ((!message || tm_message_is_out(message)) && position(out) >= target) {
-            collect(out);
-            target = out->accepted;
-            if (tm_out_pending(out) == 0 || out->waiting > 0 || passes > EXTRA_PASSES)
+        if ((!message || tm_message_is_out(message)) && tm_outbox_position(&out->box) >= target) {
+            tm_outbox_collect(&out->box);
+            target = out->box.accepted;
+            if (tm_outbox_len(&out->box) == 0 || out->waiting > 0 || passes > EXTRA_PASSES)
                 return 0;
             if (++passes == EXTRA_PASSES)
                 out->staying = false;
@@ -203,7 +154,7 @@ static int write_all(tcpmsg_conn *conn, tm_message *message, uint64_t target, in
         ssize_t n = write_once(conn, message);
         if (n > 0)
             continue;
-        bool untouched = message && message->sent == 0 && tm_buffer_len(&out->batch) == 0;
+        bool untouched = message && message->sent == 0 && tm_buffer_len(&out->box.batch) == 0;
         int r = wait_or_stop(conn, n, untouched, deadline, flags);
         if (r < 0)
             return r;
@@ -214,11 +165,11 @@ static int write_all(tcpmsg_conn *conn, tm_message *message, uint64_t target, in
 /* Room for the rest of a message is had before its first byte leaves; the batch is out by then. */
 static int prepare(tm_out *out, const tm_message *message)
 {
-    if (collect(out) < 0)
+    if (tm_outbox_collect(&out->box) < 0)
         return TCPMSG_ENOMEM;
-    if (out->batch.capacity >= tm_message_size(message))
+    if (out->box.batch.capacity >= tm_message_size(message))
         return 0;
-    return tm_buffer_reserve(&out->batch, tm_message_size(message));
+    return tm_buffer_reserve(&out->box.batch, tm_message_size(message));
 }
 
 /* Takes the free turn, writes, and frees it. A message that has begun is accepted. */
@@ -229,16 +180,14 @@ static int lead(tcpmsg_conn *conn, tm_message *message, uint64_t target, int64_t
     if (message && prepare(out, message) < 0)
         return TCPMSG_ENOMEM;
     if (!message)
-        collect(out);
+        tm_outbox_collect(&out->box);
     out->busy = true;
     out->offered = false;
     out->staying = deadline == TM_FOREVER && !(flags & TCPMSG_DONTWAIT);
     int r = write_all(conn, message, target, deadline, flags);
-    bool accepted = message ? message->sent > 0 : position(out) >= target;
-    if (message && accepted && !out->error) {
-        out->accepted += tm_message_size(message) - message->sent;
-        tm_message_keep(message, &out->batch);
-    }
+    bool accepted = message ? message->sent > 0 : tm_outbox_position(&out->box) >= target;
+    if (message && accepted && !out->error)
+        tm_outbox_keep(&out->box, message);
     r = out->error ? out->error : accepted ? 0 : r;
     free_turn(conn);
     return r;
@@ -268,15 +217,15 @@ static int get_turn(tcpmsg_conn *conn, tm_message **message, uint64_t *target, i
             return out->error;
         if (*message && out->shut)
             return TCPMSG_ECLOSED;
-        if (!*message && position(out) >= *target)
+        if (!*message && tm_outbox_position(&out->box) >= *target)
             return 0;
         if (!out->busy && (!out->offered || waited))
             return 1;
-        if (*message && fits_queue(out, *message)) {
-            if (queue(out, *message) < 0)
+        if (*message && fits(out, *message)) {
+            if (tm_outbox_add(&out->box, *message) < 0)
                 return TCPMSG_ENOMEM;
             *message = NULL;
-            *target = out->accepted;
+            *target = out->box.accepted;
             if (out->busy && out->staying)
                 return 0;
         }
@@ -303,7 +252,7 @@ static int put_out(tcpmsg_conn *conn, tm_message *message, uint64_t target, int6
     else if (!out->busy)
         wake_waiting(out); /* the turn may have been offered to this thread */
     /* What an early stop leaves is the sleeping receiver's to push, when nobody else is here. */
-    if (!out->busy && out->waiting == 0 && tm_out_pending(out) > 0)
+    if (!out->busy && out->waiting == 0 && tm_outbox_len(&out->box) > 0)
         tm_in_nudge(conn);
     bool queued = given && !message;
     return queued && !out->error ? 0 : r;
@@ -314,9 +263,9 @@ enum tm_push tm_out_push(tcpmsg_conn *conn)
     tm_out *out = &conn->out;
     enum tm_push left = TM_PUSH_DONE;
     pthread_mutex_lock(&out->lock);
-    if (!out->busy && !out->error && tm_out_pending(out) > 0) {
-        int r = lead(conn, NULL, out->accepted, 0, TCPMSG_DONTWAIT);
-        if (!out->error && tm_out_pending(out) > 0)
+    if (!out->busy && !out->error && tm_outbox_len(&out->box) > 0) {
+        int r = lead(conn, NULL, out->box.accepted, 0, TCPMSG_DONTWAIT);
+        if (!out->error && tm_outbox_len(&out->box) > 0)
             left = r == TCPMSG_ENOMEM ? TM_PUSH_REST : TM_PUSH_WAIT;
     }
     pthread_mutex_unlock(&out->lock);
@@ -327,7 +276,7 @@ int tm_out_flush(tcpmsg_conn *conn, int64_t deadline, int flags)
 {
     tm_out *out = &conn->out;
     pthread_mutex_lock(&out->lock);
-    int r = put_out(conn, NULL, out->accepted, deadline, flags);
+    int r = put_out(conn, NULL, out->box.accepted, deadline, flags);
     pthread_mutex_unlock(&out->lock);
     return r;
 }
@@ -338,7 +287,7 @@ int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline)
     pthread_mutex_lock(&out->lock);
     out->shut = true;
     wake_waiting(out);
-    int r = put_out(conn, NULL, out->accepted, deadline, 0);
+    int r = put_out(conn, NULL, out->box.accepted, deadline, 0);
     while (r == 0 && !out->fin && !out->error) {
         if (!out->busy)
             send_fin_if_due(conn);
@@ -363,7 +312,18 @@ void tm_out_take_turn(tcpmsg_conn *conn)
     pthread_mutex_unlock(&out->lock);
 }
 
-/* With the lock held: the message joins the queue, or goes out with all that is there. */
+/* With the lock held: the message joins the queue, for which it pushes out what is there. */
+static int join_queue(tcpmsg_conn *conn, tm_message *message, int64_t deadline, int flags)
+{
+    tm_out *out = &conn->out;
+    while (!fits(out, message)) {
+        int r = put_out(conn, NULL, out->box.accepted, deadline, flags);
+        if (r < 0)
+            return r;
+    }
+    return out->shut ? TCPMSG_ECLOSED : tm_outbox_add(&out->box, message);
+}
+
 static int send_locked(tcpmsg_conn *conn, tm_message *message, int64_t deadline, int flags)
 {
     tm_out *out = &conn->out;
@@ -371,14 +331,14 @@ static int send_locked(tcpmsg_conn *conn, tm_message *message, int64_t deadline,
         return out->error;
     if (out->shut)
         return TCPMSG_ECLOSED;
-    if (flags & TCPMSG_MORE && fits_queue(out, message))
-        return queue(out, message);
+    if (flags & TCPMSG_MORE && tm_message_size(message) <= TM_HOLD_MOST)
+        return join_queue(conn, message, deadline, flags);
     /* Many parts, few bytes: one row of bytes makes one system call. */
-    if (message->count <= PARTS_MOST - 2 || !fits_queue(out, message))
+    if (message->count <= PARTS_MOST - 2 || !fits(out, message))
         return put_out(conn, message, 0, deadline, flags);
-    int r = queue(out, message);
+    int r = tm_outbox_add(&out->box, message);
     if (r == 0)
-        put_out(conn, NULL, out->accepted, deadline, flags);
+        put_out(conn, NULL, out->box.accepted, deadline, flags);
     return r == 0 ? out->error : r;
 }
 
@@ -393,4 +353,35 @@ int tm_out_send(tcpmsg_conn *conn, tm_message *message, int64_t deadline, int fl
     }
     pthread_mutex_unlock(&out->lock);
     return r;
+}
+
+/* With the lock held: the prefix is written in place, with room for the longest. */
+static bool hold(tcpmsg_conn *conn, const void *bytes, size_t length)
+{
+    tm_out *out = &conn->out;
+    tm_buffer *queue = &out->box.queue;
+    size_t room = TCPMSG_PREFIX_MAX + length;
+    if (out->error || out->shut || !tm_outbox_fits(&out->box, room, out->busy))
+        return false;
+    if (tm_buffer_room(queue) < room && tm_outbox_grow(&out->box, room) < 0)
+        return false;
+    int prefix_len = tm_frame_encode(&conn->settings->framing, length, tm_buffer_tail(queue));
+    if (prefix_len < 0)
+        return false;
+    queue->end += (size_t)prefix_len;
+    tm_buffer_append(queue, bytes, length);
+    out->box.accepted += (size_t)prefix_len + length;
+    out->messages++;
+    out->bytes += length;
+    return true;
+}
+
+bool tm_out_hold(tcpmsg_conn *conn, const void *bytes, size_t length)
+{
+    if (length > TM_HOLD_MOST || length > conn->settings->max_message)
+        return false;
+    pthread_mutex_lock(&conn->out.lock);
+    bool held = hold(conn, bytes, length);
+    pthread_mutex_unlock(&conn->out.lock);
+    return held;
 }

@@ -44,6 +44,9 @@ int tcpmsg_sendv(tcpmsg_conn *conn, const struct iovec *parts, int count, int fl
 
 int tcpmsg_send(tcpmsg_conn *conn, const void *message, size_t length, int flags)
 {
+    if (conn && flags == TCPMSG_MORE && (message || length == 0) &&
+        tm_out_hold(conn, message, length))
+        return 0;
     struct iovec part = {(void *)message, length};
     return tcpmsg_sendv(conn, &part, 1, flags);
 }

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "frame.h"
 
-#include <limits.h>
 #include <stdbool.h>
-
-#include "bytes.h"
-#include "error.h"
+#include <string.h>
 
 static bool width_exists(int width)
 {
@@ -30,7 +27,7 @@ int tm_framing_normalize(tcpmsg_framing *out, const tcpmsg_framing *framing)
     return 0;
 }
 
-static int put_varint(uint64_t value, uint8_t *prefix)
+int tm_varint_encode(uint64_t value, uint8_t *prefix)
 {
     int size = 0;
     for (; value >= 0x80; value >>= 7)
@@ -39,7 +36,7 @@ static int put_varint(uint64_t value, uint8_t *prefix)
     return size;
 }
 
-static int get_varint(const uint8_t *bytes, size_t count, uint64_t *value)
+int tm_varint_value(const uint8_t *bytes, size_t count, uint64_t *value)
 {
     uint64_t sum = 0;
     for (unsigned i = 0; i < count; i++) {
@@ -55,60 +52,17 @@ static int get_varint(const uint8_t *bytes, size_t count, uint64_t *value)
     return 0;
 }
 
-int tm_frame_value(const tcpmsg_framing *framing, const uint8_t *bytes, size_t count,
-                   uint64_t *value)
-{
-    if (framing->width == TCPMSG_VARINT)
-        return get_varint(bytes, count, value);
-    size_t width = (size_t)framing->width;
-    if (count < width)
-        return 0;
-    uint64_t said =
-        framing->little_endian ? tm_load_little(bytes, width) : tm_load_big(bytes, width);
-    uint64_t own = framing->counts_prefix ? width : 0;
-    if (said < own)
-        return TCPMSG_EPROTO;
-    *value = said - own;
-    return framing->width;
-}
-
-int tm_frame_encode(const tcpmsg_framing *framing, size_t length, uint8_t *prefix)
-{
-    if (length > SSIZE_MAX)
-        return TCPMSG_EMSGSIZE;
-    if (framing->width == TCPMSG_VARINT)
-        return put_varint(length, prefix);
-    size_t width = (size_t)framing->width;
-    uint64_t value = (uint64_t)length + (framing->counts_prefix ? width : 0);
-    if (width < 8 && value >> (8 * width) != 0)
-        return TCPMSG_EMSGSIZE;
-    if (framing->little_endian)
-        tm_store_little(prefix, width, value);
-    else
-        tm_store_big(prefix, width, value);
-    return framing->width;
-}
-
-ssize_t tm_frame_decode(const tcpmsg_framing *framing, const uint8_t *bytes, size_t count,
-                        size_t *length)
-{
-    uint64_t value;
-    int size = tm_frame_value(framing, bytes, count, &value);
-    if (size <= 0)
-        return size;
-    if (value > SSIZE_MAX)
-        return TCPMSG_EMSGSIZE;
-    *length = (size_t)value;
-    return size;
-}
-
 int tcpmsg_frame_encode(const tcpmsg_framing *framing, size_t length,
                         uint8_t prefix[TCPMSG_PREFIX_MAX])
 {
     tcpmsg_framing normal;
+    uint8_t encoded[TCPMSG_PREFIX_MAX];
     if (!prefix || tm_framing_normalize(&normal, framing) != 0)
         return TCPMSG_EINVAL;
-    return tm_frame_encode(&normal, length, prefix);
+    int size = tm_frame_encode(&normal, length, encoded);
+    if (size > 0)
+        memcpy(prefix, encoded, (size_t)size);
+    return size;
 }
 
 ssize_t tcpmsg_frame_decode(const tcpmsg_framing *framing, const void *bytes, size_t count,

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+#include "conn_in.h"
+
+#include <errno.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "frame.h"
+
+/* How long a receiver sleeps at a time when nothing can wake it, or the system lacks memory. */
+#define NAP (20 * TM_MS)
+
+void tm_in_nudge(tcpmsg_conn *conn)
+{
+    if (conn->in.asleep)
+        tm_wake_signal(&conn->in.wake);
+}
+
+void tm_in_end(tcpmsg_conn *conn, int error)
+{
+    tm_in *in = &conn->in;
+    int none = 0;
+    pthread_mutex_lock(&in->lock);
+    atomic_compare_exchange_strong(&in->error, &none, error);
+    if (in->waiting > 0)
+        pthread_cond_broadcast(&in->turn);
+    pthread_mutex_unlock(&in->lock);
+    tm_in_nudge(conn);
+}
+
+/* With the turn: ends the receiving, and tells how far the message had come. */
+static int end_here(tcpmsg_conn *conn, const tm_receive *receive, int error)
+{
+    tm_in *in = &conn->in;
+    struct tm_ending ending = {.error = error, .first = in->messages == 0};
+    size_t have = tm_buffer_len(&in->buffer);
+    if (have > 0) {
+        ending.bytes = tm_buffer_head(&in->buffer);
+        ending.count = have;
+        int prefix = tm_frame_value(&conn->settings->framing, ending.bytes, have, &ending.length);
+        ending.prefix = prefix > 0 ? (size_t)prefix : 0;
+        ending.arrived = have - ending.prefix + receive->direct;
+    }
+    tm_conn_tell_ending(conn, &ending);
+    tm_in_end(conn, error);
+    tm_buffer_free(&in->buffer);
+    return in->error;
+}
+
+/* The read answered 0 or an error: the receiving is over, for a reason to be told truly. */
+static int end_of_stream(tcpmsg_conn *conn, const tm_receive *receive, ssize_t answer)
+{
+    if (answer < 0) {
+        int error = tm_conn_os_error(conn, answer);
+        int told = end_here(conn, receive, error);
+        tm_out_end(conn, error);
+        return told;
+    }
+    /* The system gives a reset to one call alone; to the next it looks like a clean end. */
+    int met = conn->out.error;
+    if (met != 0 && met != TCPMSG_ECANCELED)
+        return end_here(conn, receive, met);
+    bool inside = tm_buffer_len(&conn->in.buffer) > 0;
+    return end_here(conn, receive, inside ? TCPMSG_ETRUNCATED : TCPMSG_EOF);
+}
+
+/*
+ * Sleeps until something may have come, or a deadline has passed. Meanwhile our own output goes
+ * on: a peer that waits for it would never send what we wait for.
+ */
+static void sleep_until(tcpmsg_conn *conn, int64_t deadline)
+{
+    tm_in *in = &conn->in;
+    bool can_wake = in->wake.read_fd >= 0 || tm_wake_open(&in->wake) == 0;
+    in->asleep = can_wake;
+    enum tm_push left = tm_out_push(conn);
+    struct pollfd fds[2] = {
+        {.fd = conn->fd, .events = left == TM_PUSH_WAIT ? POLLIN | POLLOUT : POLLIN},
+        {.fd = in->wake.read_fd, .events = POLLIN},
+    };
+    if (!can_wake || left == TM_PUSH_REST)
+        deadline = tm_sooner(deadline, tm_now() + NAP);
+    if (!in->error)
+        tm_socket_wait(fds, can_wake ? 2 : 1, deadline);
+    in->asleep = false;
+    if (fds[1].revents)
+        tm_wake_clear(&in->wake);
+}
+
+/* The peer keeps us waiting for the rest of a message: its clock runs from the first such moment. */
+static bool message_is_late(tcpmsg_conn *conn)
+{
+    tm_in *in = &conn->in;
+    if (conn->settings->message_timeout_ms == TCPMSG_NO_LIMIT || tm_buffer_len(&in->buffer) == 0)
+        return false;
+    if (in->message_limit == 0)
+        in->message_limit = tm_deadline(conn->settings->message_timeout_ms);
+    return tm_passed(in->message_limit);
+}
+
+static bool may_spin(tcpmsg_conn *conn, tm_receive *receive)
+{
+    if (conn->settings->spin_us == 0)
+        return false;
+    if (receive->spin_until == 0) {
+        tm_out_push(conn);
+        receive->spin_until = tm_now() + conn->settings->spin_us * INT64_C(1000);
+        return true;
+    }
+    return tm_now() < receive->spin_until;
+}
+
+/* Nothing to read: waits. 0 to try again, or why not. */
+static int wait_for_more(tcpmsg_conn *conn, tm_receive *receive)
+{
+    if (message_is_late(conn))
+        return end_here(conn, receive, TCPMSG_ESTALLED);
+    if (receive->flags & TCPMSG_DONTWAIT || tm_passed(receive->deadline)) {
+        tm_out_push(conn);
+        return receive->flags & TCPMSG_DONTWAIT ? TCPMSG_EAGAIN : TCPMSG_ETIMEDOUT;
+    }
+    if (may_spin(conn, receive))
+        return 0;
+    int64_t limit = conn->in.message_limit;
+    sleep_until(conn, limit ? tm_sooner(limit, receive->deadline) : receive->deadline);
+    return 0;
+}
+
+/* After a read: 0 to look again, or what the call answers. */
+static int after_read(tcpmsg_conn *conn, tm_receive *receive, ssize_t n)
+{
+    if (n > 0)
+        return 0;
+    if (n == -EAGAIN || n == -EWOULDBLOCK)
+        return wait_for_more(conn, receive);
+    if (n != -ENOMEM && n != -ENOBUFS)
+        return end_of_stream(conn, receive, n);
+    if (receive->deadline != TM_FOREVER)
+        return TCPMSG_ENOMEM;
+    /* What was read straight into the caller's memory has no other place: wait for memory. */
+    if (receive->direct == 0)
+        return TCPMSG_ENOMEM;
+    sleep_until(conn, tm_now() + NAP);
+    return 0;
+}
+
+/* With the turn, without the lock: the path that every receive takes that has to read. */
+static ssize_t receive_turn(tcpmsg_conn *conn, tm_receive *receive)
+{
+    tm_in *in = &conn->in;
+    bool drained = false;
+    for (;;) {
+        tm_head head;
+        int whole = tm_in_look(conn, 0, &head);
+        if (in->error)
+            return in->error;
+        if (whole < 0)
+            return end_here(conn, receive, whole);
+        if (whole)
+            return tm_in_deliver(in, receive, &head);
+        if (receive->direct > 0 && head.arrived + receive->direct >= head.length)
+            return tm_in_deliver_direct(in, receive, &head);
+        ssize_t n = drained ? -EAGAIN : tm_in_read(conn, receive, &head, &drained);
+        if (n <= 0)
+            drained = false;
+        else if (!(receive->flags & TCPMSG_DONTWAIT) && tm_passed(receive->deadline))
+            drained = true; /* unless that was all of it, the call ends here */
+        int r = after_read(conn, receive, n);
+        if (r < 0) {
+            if (!in->error)
+                tm_in_keep_direct(in, receive, &head);
+            return r;
+        }
+    }
+}
+
+/* With the lock held: waits until no other thread receives. */
+static int get_turn(tcpmsg_conn *conn, int flags, int64_t deadline)
+{
+    tm_in *in = &conn->in;
+    bool pushed = false;
+    while (in->busy) {
+        if (in->error)
+            return in->error;
+        if (!pushed) {
+            /* This thread, too, must not wait for something in its own buffer. */
+            pushed = true;
+            pthread_mutex_unlock(&in->lock);
+            if (tm_out_push(conn) != TM_PUSH_DONE)
+                tm_in_nudge(conn);
+            pthread_mutex_lock(&in->lock);
+            continue;
+        }
+        if (flags & TCPMSG_DONTWAIT)
+            return TCPMSG_EAGAIN;
+        in->waiting++;
+        bool in_time = tm_cond_wait(&in->turn, &in->lock, deadline);
+        in->waiting--;
+        if (!in_time && in->busy)
+            return TCPMSG_ETIMEDOUT;
+    }
+    in->busy = true;
+    return 0;
+}
+
+static void free_turn(tm_in *in)
+{
+    in->busy = false;
+    if (in->waiting > 0)
+        pthread_cond_signal(&in->turn);
+}
+
+void tm_in_take_turn(tcpmsg_conn *conn)
+{
+    tm_in *in = &conn->in;
+    pthread_mutex_lock(&in->lock);
+    while (in->busy) {
+        in->waiting++;
+        pthread_cond_wait(&in->turn, &in->lock);
+        in->waiting--;
+    }
+    in->busy = true;
+    pthread_mutex_unlock(&in->lock);
+}
+
+ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive)
+{
+    tm_in *in = &conn->in;
+    receive.deadline = receive.flags & TCPMSG_DONTWAIT ? 0 : tm_deadline(conn->recv_timeout_ms);
+    int r = get_turn(conn, receive.flags, receive.deadline);
+    if (r < 0)
+        return r;
+    tm_in_end_view(in);
+    pthread_mutex_unlock(&in->lock);
+    ssize_t n = receive_turn(conn, &receive);
+    pthread_mutex_lock(&in->lock);
+    free_turn(in);
+    return n;
+}
