@@ -38,10 +38,12 @@ static int look_acknowledged(tcpmsg_conn *conn, bool *peer_ended)
 {
     ssize_t unacked = tm_socket_unacked(conn->fd);
     ssize_t n = tm_socket_discard(conn->fd);
-    if (n == 0)
-        *peer_ended = true;
     if (unacked == 0)
         return 0;
+    if (n == 0) {
+        *peer_ended = true;
+        n = tm_socket_pending_error(conn->fd); /* a reset behind the peer's FIN reads as an end */
+    }
     if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK)
         return tm_conn_os_error(conn, n);
     /* Where the system does not tell, the peer's own end is the best sign there is. */
@@ -116,12 +118,28 @@ int tcpmsg_close(tcpmsg_conn *conn)
     return r;
 }
 
+/*
+ * In a forked child: closes its copy of the descriptors. A buffer that another thread was changing
+ * at the moment of the fork may be half changed for ever, so its memory is left alone.
+ */
+static void leave_to_parent(tcpmsg_conn *conn)
+{
+    bool quiet = pthread_mutex_trylock(&conn->out.lock) == 0 && !conn->out.busy &&
+                 pthread_mutex_trylock(&conn->in.lock) == 0 && !conn->in.busy;
+    if (quiet) {
+        tm_conn_let_go(conn);
+        return;
+    }
+    tm_socket_close(conn->fd);
+    tm_wake_close(&conn->in.wake);
+}
+
 void tcpmsg_conn_unref(tcpmsg_conn *conn)
 {
     if (!conn || atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) != 1)
         return;
     if (!in_maker(conn)) {
-        tm_conn_let_go(conn);
+        leave_to_parent(conn);
         return;
     }
     if (begin_close(conn))

@@ -22,7 +22,7 @@ static int run_race(tm_race *race, int64_t deadline, int *fd, tm_sockaddr *peer)
         if (r != 0)
             return r < 0 ? r : 0;
         if (tm_passed(deadline)) {
-            tm_story_add(race->story, "; no answer in time");
+            tm_story_add(race->story, ", no answer in time");
             return TCPMSG_ETIMEDOUT;
         }
         tm_socket_wait(race->fds, race->open, tm_sooner(deadline, race->next_start));
@@ -42,7 +42,7 @@ static int dial_tcp(const tm_address *address, const char *text, int64_t deadlin
     if (r < 0)
         return r;
     tm_story_tell(story, "can't connect to %.200s", text);
-    r = tm_race_begin(&race, addresses, story);
+    r = tm_race_begin(&race, addresses, text, story);
     if (r < 0)
         return r;
     r = run_race(&race, deadline, fd, peer);

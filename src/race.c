@@ -28,13 +28,14 @@ static void interleave(tm_sockaddr *to, const tm_addresses *from)
     }
 }
 
-int tm_race_begin(tm_race *race, tm_addresses addresses, tm_story *story)
+int tm_race_begin(tm_race *race, tm_addresses addresses, const char *asked, tm_story *story)
 {
     tm_sockaddr *ordered = calloc(addresses.count, sizeof *ordered);
     *race = (tm_race){
         .addresses = {ordered, addresses.count},
         .fds = calloc(addresses.count, sizeof *race->fds),
         .attempts = calloc(addresses.count, sizeof *race->attempts),
+        .asked = asked,
         .story = story,
     };
     bool complete = ordered && race->fds && race->attempts;
@@ -81,7 +82,10 @@ static void note_failure(tm_race *race, size_t attempt, int number, const char *
     if (race->error == 0 || weight(error) > weight(race->error))
         race->error = error;
     tm_sockaddr_print(&race->addresses.list[attempt], text, sizeof text);
-    tm_story_add(race->story, "; %s: %s", text, reason ? reason : strerror(number));
+    tm_story_add(race->story, "%s %s", race->noted++ > 0 ? "," : ":",
+                 reason ? reason : strerror(number));
+    if (strcmp(text, race->asked) != 0)
+        tm_story_add(race->story, " (%s)", text);
     race->next_start = 0; /* RFC 8305 section 5: a failure starts the next at once */
 }
 

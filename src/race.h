@@ -25,7 +25,7 @@ typedef struct tm_race {
 } tm_race;
 
 /* Takes the addresses over, and puts them in order; 0 or TCPMSG_ENOMEM (all is freed then). */
-int tm_race_begin(tm_race *race, tm_addresses addresses, tm_story *story);
+int tm_race_begin(tm_race *race, tm_addresses addresses, const char *asked, tm_story *story);
 
 /*
  * Starts and judges attempts. 1: won, *fd is a connected socket and *peer its address; 0: still

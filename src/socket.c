@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -287,12 +288,22 @@ int tm_socket_share(int fd, int family, bool both_families, const tm_settings *s
     return r;
 }
 
+/* poll(2) itself can fail, for lack of memory say: a short sleep keeps its callers from spinning. */
+static void sleep_briefly(int64_t deadline)
+{
+    int64_t left = tm_sooner(deadline - tm_now(), 10 * TM_MS);
+    struct timespec nap = {.tv_nsec = left > 0 ? (long)left : 0};
+    nanosleep(&nap, NULL);
+}
+
 int tm_socket_wait(struct pollfd *fds, nfds_t count, int64_t deadline)
 {
     int r;
     do
         r = answer(poll(fds, count, tm_left_ms(deadline)));
     while (r == -EINTR);
+    if (r < 0)
+        sleep_briefly(deadline);
     return r;
 }
 

@@ -140,13 +140,13 @@ typedef struct tcpmsg_info {
     uint64_t messages_sent;     /* accepted by send */
     uint64_t messages_received; /* delivered by a receive */
     uint64_t bytes_sent;        /* of those messages, without prefixes */
-    uint64_t bytes_received;
-    const char *tcp_state;  /* as RFC 9293 writes it: "ESTABLISHED", "CLOSE-WAIT"; never NULL */
-    uint64_t rtt_us;        /* smoothed round-trip time, in microseconds */
-    uint64_t retransmits;   /* segments sent again since the connection began */
-    uint64_t unsent_bytes;  /* buffered in the library or the system, not on the wire yet */
-    uint64_t unacked_bytes; /* on the wire, not acknowledged */
-    int os_error;           /* the errno behind the connection's end, or 0 */
+    uint64_t bytes_received;    /* likewise */
+    const char *tcp_state;      /* as RFC 9293 writes it: "ESTABLISHED", "CLOSE-WAIT"; never NULL */
+    uint64_t rtt_us;            /* smoothed round-trip time, in microseconds */
+    uint64_t retransmits;       /* segments sent again since the connection began */
+    uint64_t unsent_bytes;      /* buffered in the library or the system, not on the wire yet */
+    uint64_t unacked_bytes;     /* on the wire, not acknowledged */
+    int os_error;               /* the errno behind the connection's end, or 0 */
 } tcpmsg_info;
 
 /* Fills info, of which the caller knows `size` bytes: sizeof(*info). Returns 0 or TCPMSG_EINVAL. */
