@@ -21,6 +21,8 @@ typedef struct tm_race {
     size_t open;
     int64_t next_start; /* when the next address may start; TM_FOREVER: none is left */
     int error;          /* the most telling failure so far */
+    unsigned noted;     /* failures told */
+    const char *asked;  /* the address as the caller wrote it */
     tm_story *story;
 } tm_race;
 
