@@ -43,13 +43,15 @@ static bool is_shortage(int answer)
 }
 
 /* Waits for a connection, or with `rest` for better times; an abort ends both. */
-static void wait_for_one(const tcpmsg_listener *listener, bool rest)
+static void wait_for_one(tcpmsg_listener *listener, bool rest)
 {
+    bool can_wake = tm_listener_own_wake(listener) == 0;
     struct pollfd fds[2] = {
-        {.fd = listener->wake.read_fd, .events = POLLIN},
+        {.fd = can_wake ? listener->wake.read_fd : -1, .events = POLLIN},
         {.fd = listener->fd, .events = POLLIN},
     };
-    tm_socket_wait(fds, rest ? 1 : 2, rest ? tm_now() + REST : TM_FOREVER);
+    if (!listener->canceled)
+        tm_socket_wait(fds, rest ? 1 : 2, rest || !can_wake ? tm_now() + REST : TM_FOREVER);
 }
 
 /* The next connection's socket, or an error of the library's. */

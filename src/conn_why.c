@@ -92,13 +92,17 @@ static void guess(const tcpmsg_conn *conn, const tm_ending *ending, tm_story *st
     }
 }
 
-static void tell_progress(const tm_ending *ending, tm_story *story)
+static void tell_progress(const tcpmsg_conn *conn, const tm_ending *ending, tm_story *story)
 {
+    int width = conn->settings->framing.width;
     if (ending->prefix > 0)
         tm_story_add(story, " after %zu of its %llu bytes", ending->arrived,
                      (unsigned long long)ending->length);
-    else
+    else if (width == TCPMSG_VARINT)
         tm_story_add(story, " after %zu bytes of its length prefix", ending->count);
+    else
+        tm_story_add(story, " after %zu of the %d bytes of its length prefix", ending->count,
+                     width);
 }
 
 static void tell_cut_off(const tcpmsg_conn *conn, const tm_ending *ending, tm_story *story)
@@ -108,15 +112,16 @@ static void tell_cut_off(const tcpmsg_conn *conn, const tm_ending *ending, tm_st
     case TCPMSG_ETRUNCATED:
         tm_story_tell(story, "the peer ended the connection");
         break;
-    case TCPMSG_ESTALLED:
-        tm_story_tell(story, "the peer did not get on in time");
-        break;
     default:
         tm_story_tell(story, "%s", tcpmsg_strerror(ending->error));
     }
+    /* A stall that the system has not told is the message's own clock. */
+    if (ending->error == TCPMSG_ESTALLED && conn->os_error == 0)
+        tm_story_add(story, " (the limit for a message is %d ms)",
+                     conn->settings->message_timeout_ms);
     if (ending->count > 0) {
         tm_story_add(story, ", inside a message,");
-        tell_progress(ending, story);
+        tell_progress(conn, ending, story);
         if (ending->first)
             guess(conn, ending, story);
     }

@@ -24,13 +24,16 @@ static int try_address(const tcpmsg_listener *listener, const tm_sockaddr *addre
     int fd = tm_socket_open(family);
     if (fd < 0)
         return fd;
-    int r = 0;
-    if (family == AF_UNIX)
-        r = tm_unix_bind(fd, address);
-    else if ((r = tm_socket_share(fd, family, both_families, listener->settings)) == 0)
-        r = tm_socket_bind(fd, address);
-    if (r == 0)
-        r = tm_socket_listen(fd, listener->settings->backlog);
+    int r, backlog = listener->settings->backlog;
+    if (family == AF_UNIX) {
+        r = tm_unix_listen(fd, address, backlog);
+    } else {
+        r = tm_socket_share(fd, family, both_families, listener->settings);
+        if (r == 0)
+            r = tm_socket_bind(fd, address);
+        if (r == 0)
+            r = tm_socket_listen(fd, backlog);
+    }
     if (r < 0) {
         tm_socket_close(fd);
         return r;

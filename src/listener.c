@@ -9,31 +9,46 @@
 #include "listen.h"
 #include "socket.h"
 
+int tm_listener_own_wake(tcpmsg_listener *listener)
+{
+    int r = 0;
+    pid_t self = getpid();
+    pthread_mutex_lock(&listener->lock);
+    if (listener->wake_owner != self) {
+        tm_wake_close(&listener->wake);
+        r = tm_wake_open(&listener->wake);
+        listener->wake_owner = r < 0 ? 0 : self;
+    }
+    pthread_mutex_unlock(&listener->lock);
+    return r;
+}
+
 static int make(tcpmsg_listener **out, tm_settings *settings)
 {
     tcpmsg_listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         return TCPMSG_ENOMEM;
-    int r = tm_wake_open(&listener->wake);
-    if (r < 0) {
-        r = tm_error_from_errno(-r);
-        goto fail;
-    }
-    r = TCPMSG_ENOMEM;
+    listener->wake = TM_WAKE_CLOSED;
+    int r = TCPMSG_ENOMEM;
     if (pthread_mutex_init(&listener->lock, NULL) != 0)
-        goto fail_wake;
+        goto fail;
     if (tm_cond_init(&listener->left) != 0)
         goto fail_lock;
+    r = tm_listener_own_wake(listener);
+    if (r < 0) {
+        r = tm_error_from_errno(-r);
+        goto fail_cond;
+    }
     listener->fd = -1;
     listener->maker = getpid();
     listener->settings = tm_settings_ref(settings);
     *out = listener;
     return 0;
 
+fail_cond:
+    pthread_cond_destroy(&listener->left);
 fail_lock:
     pthread_mutex_destroy(&listener->lock);
-fail_wake:
-    tm_wake_close(&listener->wake);
 fail:
     free(listener);
     return r;
@@ -102,10 +117,12 @@ int tcpmsg_listener_fd(const tcpmsg_listener *listener)
 
 void tcpmsg_listener_abort(tcpmsg_listener *listener)
 {
-    if (!listener || listener->maker != getpid())
+    if (!listener)
         return;
     listener->canceled = true;
-    tm_wake_signal(&listener->wake);
+    /* Without descriptors for a wake nobody can be waiting on it. */
+    if (tm_listener_own_wake(listener) == 0)
+        tm_wake_signal(&listener->wake);
 }
 
 void tcpmsg_listener_close(tcpmsg_listener *listener)

@@ -19,7 +19,8 @@ struct tcpmsg_listener {
     pid_t maker; /* the process: a forked child only lets go */
     tm_settings *settings;
     atomic_bool canceled;
-    tm_wake wake; /* signalled by abort, and never cleared */
+    tm_wake wake;     /* signalled by abort, and never cleared */
+    pid_t wake_owner; /* a forked child opens one of its own */
     pthread_mutex_t lock;
     pthread_cond_t left;
     unsigned inside; /* accepts under way */
@@ -30,10 +31,16 @@ struct tcpmsg_listener {
 };
 
 /*
- * Binds a Unix socket to its path, where a dead server may have left its file; 0 or -errno. A
- * file that is not a dead server's socket stays, and is -EADDRINUSE.
+ * Makes the wake this process's own: a forked child shares the socket, and nothing else. 0 or
+ * -errno.
  */
-int tm_unix_bind(int fd, const tm_sockaddr *address);
+int tm_listener_own_wake(tcpmsg_listener *listener);
+
+/*
+ * Binds a Unix socket to its path, where a dead server may have left its file, and listens; 0 or
+ * -errno. A file that is not a dead server's socket stays, and is -EADDRINUSE.
+ */
+int tm_unix_listen(int fd, const tm_sockaddr *address, int backlog);
 
 /* Remembers the file that the bind has made, and removes it while it is still that one. */
 void tm_unix_remember(tcpmsg_listener *listener, const tm_sockaddr *address);

@@ -2,6 +2,9 @@
 #include "listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -9,6 +12,9 @@
 
 /* How often another server may win the race for the path before we say it is taken. */
 #define TRIES 3
+
+/* How long other servers of the directory are waited for. */
+#define LOCK_PATIENCE (500 * TM_MS)
 
 static bool same_file(const struct stat *one, const struct stat *other)
 {
@@ -45,17 +51,51 @@ static int clear_path(const tm_sockaddr *address)
     return 0;
 }
 
-int tm_unix_bind(int fd, const tm_sockaddr *address)
+static int bind_path(int fd, const tm_sockaddr *address)
 {
     int r = tm_socket_bind(fd, address);
-    bool is_path = address->u.local.sun_path[0] != '\0';
-    for (int i = 0; r == -EADDRINUSE && is_path && i < TRIES; i++) {
+    for (int i = 0; r == -EADDRINUSE && i < TRIES; i++) {
         r = clear_path(address);
-        if (r == 0)
-            r = tm_socket_bind(fd, address);
-        else
-            break;
+        if (r < 0)
+            return r;
+        r = tm_socket_bind(fd, address);
     }
+    return r;
+}
+
+/*
+ * Between bind and listen a socket file looks dead, so servers that start together in a directory
+ * take turns. The lock is advice among ourselves: where it can't be had soon, we go on without.
+ */
+static int lock_directory(const char *path)
+{
+    char directory[sizeof(struct sockaddr_un)];
+    size_t len = (size_t)(strrchr(path, '/') - path);
+    memcpy(directory, path, len);
+    directory[len] = '\0';
+    int fd = open(len > 0 ? directory : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+#ifdef LOCK_EX
+    int64_t deadline = tm_now() + LOCK_PATIENCE;
+    while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && !tm_passed(deadline))
+        tm_socket_wait(NULL, 0, tm_now() + TM_MS);
+#endif
+    return fd;
+}
+
+int tm_unix_listen(int fd, const tm_sockaddr *address, int backlog)
+{
+    const char *path = address->u.local.sun_path;
+    int r;
+    if (path[0] == '\0') {
+        r = tm_socket_bind(fd, address);
+        return r < 0 ? r : tm_socket_listen(fd, backlog);
+    }
+    int directory = lock_directory(path);
+    r = bind_path(fd, address);
+    if (r == 0)
+        r = tm_socket_listen(fd, backlog);
+    if (directory >= 0)
+        close(directory);
     return r;
 }
 

@@ -149,7 +149,7 @@ int tm_socket_dial_unix(const tm_sockaddr *address, int64_t deadline)
         r = answer(connect(fd, &address->u.any, address->length));
         if (r == 0)
             return fd;
-        if (r == -EAGAIN)
+        if (r == -EAGAIN || (r == -EINTR && tm_passed(deadline)))
             r = -ETIMEDOUT;
         else if (r == -EINTR)
             r = 0;
