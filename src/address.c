@@ -19,11 +19,11 @@ static int refuse(tm_story *story, const char *text, const char *reason)
     return TCPMSG_EADDRESS;
 }
 
-/* A decimal number of at most 5 digits and nothing else; -1 for anything else. */
-static long number_of(const char *text)
+/* A decimal number of at most so many digits and nothing else; -1 for anything else. */
+static long number_of(const char *text, size_t digits)
 {
     size_t len = strlen(text);
-    if (len < 1 || len > 5 || strspn(text, "0123456789") != len)
+    if (len < 1 || len > digits || strspn(text, "0123456789") != len)
         return -1;
     return strtol(text, NULL, 10);
 }
@@ -54,7 +54,7 @@ static int parse_unix(tm_address *out, const char *text, const char *name, tm_st
 
 static int parse_fd(tm_address *out, const char *text, const char *number, tm_story *story)
 {
-    long fd = number_of(number);
+    long fd = number_of(number, 9);
     if (fd < 0)
         return refuse(story, text, "after fd: comes the number of a descriptor");
     out->kind = TM_ADDRESS_FD;
@@ -88,7 +88,7 @@ static int parse_tcp(tm_address *out, const char *text, const char *rest, tm_sto
     const char *host_end = strrchr(rest, ':');
     if (!host_end)
         return refuse(story, text, "the :port is missing");
-    long port = number_of(host_end + 1);
+    long port = number_of(host_end + 1, 5);
     if (port < 0 || port > UINT16_MAX)
         return refuse(story, text, "the port is not a number from 0 to 65535");
     bool bracketed = host[0] == '[' && host_end - host >= 2 && host_end[-1] == ']';

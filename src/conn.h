@@ -88,15 +88,11 @@ void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer);
 void tm_conn_free(tcpmsg_conn *conn);
 void tm_conn_let_go(tcpmsg_conn *conn);
 
-/* Sending: conn_out.c */
+/* Sending: conn_out.c, and conn_out.h for what only conn_send.c needs */
 
 /* What a push left: nothing, bytes that wait for POLLOUT, or for the system to have memory. */
 enum tm_push { TM_PUSH_DONE, TM_PUSH_WAIT, TM_PUSH_REST };
 
-/* The common case of TCPMSG_MORE, in short: whether the message could be put into the queue. */
-bool tm_out_hold(tcpmsg_conn *conn, const void *bytes, size_t length);
-
-int tm_out_send(tcpmsg_conn *conn, tm_message *message, int64_t deadline, int flags);
 enum tm_push tm_out_push(tcpmsg_conn *conn); /* writes what it can, without waiting */
 int tm_out_flush(tcpmsg_conn *conn, int64_t deadline, int flags);
 int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline); /* flush, then FIN */

@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-#include "conn.h"
+#include "conn_out.h"
 
 #include <errno.h>
 #include <stdint.h>
 
 #include "error.h"
-#include "frame.h"
 
 /* Parts of one system call: the batch, the prefix, and so many of the message's own. */
-#define PARTS_MOST 64
+#define MESSAGE_PARTS 62
+#define PARTS_MOST (MESSAGE_PARTS + 2)
+
+/*
+ * A message up to this size, or one of more parts than that, is copied behind the batch: one row
+ * of bytes costs the system less than several parts do, by more than the copy.
+ */
+#define COPY_MOST ((size_t)4 << 10)
 
 /* How often a thread goes on writing what others queue, before one of them has to. */
 #define EXTRA_PASSES 32
@@ -16,9 +22,10 @@
 /* A rest while the system has no memory for a socket's data. */
 #define REST (10 * TM_MS)
 
-static bool fits(const tm_out *out, const tm_message *message)
+/* Where a message was taken back, a target behind it is that much too far: empty is reached. */
+static bool reached(const tm_out *out, uint64_t target)
 {
-    return tm_outbox_fits(&out->box, tm_message_size(message), out->busy);
+    return tm_outbox_position(&out->box) >= target || tm_outbox_len(&out->box) == 0;
 }
 
 static void wake_waiting(tm_out *out)
@@ -116,35 +123,45 @@ static int give_up(tcpmsg_conn *conn, ssize_t answer)
     return end_locked(&conn->out, error);
 }
 
+/* Not a byte of the message has left, and none waits before it. */
+static bool is_untouched(const tm_out *out, const tm_put *put)
+{
+    if (put->copied > 0)
+        return tm_outbox_position(&out->box) == put->target - put->copied;
+    return put->message && put->message->sent == 0 && tm_buffer_len(&out->box.batch) == 0;
+}
+
 /*
  * After a write that did not take all: waits for another one. 0 to go on; TCPMSG_EAGAIN, ETIMEDOUT
  * or ENOMEM to stop for now; else what ended the sending.
  */
-static int wait_or_stop(tcpmsg_conn *conn, ssize_t answer, bool untouched, int64_t deadline,
-                        int flags)
+static int wait_or_stop(tcpmsg_conn *conn, const tm_put *put, ssize_t answer)
 {
     bool no_memory = answer == -ENOBUFS || answer == -ENOMEM;
     if (!no_memory && answer != -EAGAIN && answer != -EWOULDBLOCK)
         return give_up(conn, answer);
-    if (no_memory && (untouched || flags & TCPMSG_DONTWAIT))
+    if (no_memory && (is_untouched(&conn->out, put) || put->flags & TCPMSG_DONTWAIT))
         return TCPMSG_ENOMEM;
-    if (flags & TCPMSG_DONTWAIT)
+    if (put->flags & TCPMSG_DONTWAIT)
         return TCPMSG_EAGAIN;
-    return wait_writable(conn, deadline, no_memory) ? 0 : TCPMSG_ETIMEDOUT;
+    return wait_writable(conn, put->deadline, no_memory) ? 0 : TCPMSG_ETIMEDOUT;
 }
 
 /*
  * With the turn: writes until the message is out and the first `target` accepted bytes are, then
  * what others queued meanwhile. Returns 0, why it stopped for now, or what ended the sending.
  */
-static int write_all(tcpmsg_conn *conn, tm_message *message, uint64_t target, int64_t deadline,
-                     int flags)
+static int write_all(tcpmsg_conn *conn, const tm_put *put)
 {
     tm_out *out = &conn->out;
+    tm_message *message = put->message;
+    uint64_t target = put->target;
     int passes = 0;
     while (!out->error) {
-        if ((!message || tm_message_is_out(message)) && tm_outbox_position(&out->box) >= target) {
+        bool ours_is_out = !message || tm_message_is_out(message);
+        if (ours_is_out && (reached(out, target) || tm_buffer_len(&out->box.batch) == 0))
             tm_outbox_collect(&out->box);
+        if (ours_is_out && reached(out, target)) {
             target = out->box.accepted;
             if (tm_outbox_len(&out->box) == 0 || out->waiting > 0 || passes > EXTRA_PASSES)
                 return 0;
@@ -154,41 +171,70 @@ static int write_all(tcpmsg_conn *conn, tm_message *message, uint64_t target, in
         ssize_t n = write_once(conn, message);
         if (n > 0)
             continue;
-        bool untouched = message && message->sent == 0 && tm_buffer_len(&out->box.batch) == 0;
-        int r = wait_or_stop(conn, n, untouched, deadline, flags);
+        int r = wait_or_stop(conn, put, n);
         if (r < 0)
             return r;
     }
     return out->error;
 }
 
-/* Room for the rest of a message is had before its first byte leaves; the batch is out by then. */
-static int prepare(tm_out *out, const tm_message *message)
+static bool is_worth_a_copy(const tm_message *message)
 {
-    if (tm_outbox_collect(&out->box) < 0)
-        return TCPMSG_ENOMEM;
-    if (out->box.batch.capacity >= tm_message_size(message))
-        return 0;
-    return tm_buffer_reserve(&out->box.batch, tm_message_size(message));
+    size_t size = tm_message_size(message);
+    return size <= COPY_MOST || (message->count > MESSAGE_PARTS && size <= TM_HOLD_MOST);
 }
 
-/* Takes the free turn, writes, and frees it. A message that has begun is accepted. */
-static int lead(tcpmsg_conn *conn, tm_message *message, uint64_t target, int64_t deadline,
-                int flags)
+/*
+ * What was queued goes first. A small message joins it; a larger one stays where it is, with room
+ * for the rest of it had before its first byte leaves, which is when the batch is out.
+ */
+static int prepare(tm_out *out, tm_put *put)
+{
+    if (tm_outbox_collect(&out->box) < 0)
+        return put->message ? TCPMSG_ENOMEM : 0;
+    if (!put->message)
+        return 0;
+    tm_buffer *batch = &out->box.batch;
+    size_t size = tm_message_size(put->message);
+    if (!is_worth_a_copy(put->message))
+        return batch->capacity >= size ? 0 : tm_buffer_reserve(batch, size);
+    if (tm_buffer_reserve(batch, size) < 0)
+        return TCPMSG_ENOMEM;
+    tm_outbox_keep(&out->box, put->message);
+    put->message = NULL;
+    put->copied = size;
+    put->target = out->box.accepted;
+    return 0;
+}
+
+/* After an early stop: whether what the call wanted is done, or begun and so accepted. */
+static bool is_accepted(tm_out *out, const tm_put *put)
+{
+    if (put->message) {
+        if (put->message->sent > 0)
+            tm_outbox_keep(&out->box, put->message);
+        return put->message->sent > 0;
+    }
+    if (put->copied == 0)
+        return reached(out, put->target);
+    bool begun = tm_outbox_position(&out->box) > put->target - put->copied;
+    if (!begun)
+        tm_outbox_take_back(&out->box, put->copied);
+    return begun;
+}
+
+/* Takes the free turn, writes, and frees it. */
+static int lead(tcpmsg_conn *conn, tm_put *put)
 {
     tm_out *out = &conn->out;
-    if (message && prepare(out, message) < 0)
+    if (prepare(out, put) < 0)
         return TCPMSG_ENOMEM;
-    if (!message)
-        tm_outbox_collect(&out->box);
     out->busy = true;
     out->offered = false;
-    out->staying = deadline == TM_FOREVER && !(flags & TCPMSG_DONTWAIT);
-    int r = write_all(conn, message, target, deadline, flags);
-    bool accepted = message ? message->sent > 0 : tm_outbox_position(&out->box) >= target;
-    if (message && accepted && !out->error)
-        tm_outbox_keep(&out->box, message);
-    r = out->error ? out->error : accepted ? 0 : r;
+    out->staying = put->deadline == TM_FOREVER && !(put->flags & TCPMSG_DONTWAIT);
+    int r = write_all(conn, put);
+    if (r < 0 && !out->error && is_accepted(out, put))
+        r = 0;
     free_turn(conn);
     return r;
 }
@@ -205,57 +251,57 @@ static bool wait_turn(tm_out *out, int64_t deadline)
 /*
  * With the lock held: gets the turn, or makes it needless. 1: the caller has it to take. Else the
  * call's answer: what it wanted out is out, its message waits in the queue for the thread that
- * writes, or it may not wait any longer. A message that joined the queue is NULL afterwards.
+ * writes, or it may not wait any longer.
  */
-static int get_turn(tcpmsg_conn *conn, tm_message **message, uint64_t *target, int64_t deadline,
-                    int flags)
+static int get_turn(tcpmsg_conn *conn, tm_put *put)
 {
     tm_out *out = &conn->out;
     bool waited = false;
     for (;;) {
         if (out->error)
             return out->error;
-        if (*message && out->shut)
+        if (put->message && out->shut)
             return TCPMSG_ECLOSED;
-        if (!*message && tm_outbox_position(&out->box) >= *target)
+        if (!put->message && reached(out, put->target))
             return 0;
         if (!out->busy && (!out->offered || waited))
             return 1;
-        if (*message && fits(out, *message)) {
-            if (tm_outbox_add(&out->box, *message) < 0)
+        if (put->message && tm_out_fits(out, put->message)) {
+            if (tm_outbox_add(&out->box, put->message) < 0)
                 return TCPMSG_ENOMEM;
-            *message = NULL;
-            *target = out->box.accepted;
+            put->message = NULL;
+            put->target = out->box.accepted;
             if (out->busy && out->staying)
                 return 0;
         }
-        if (flags & TCPMSG_DONTWAIT)
+        if (put->flags & TCPMSG_DONTWAIT)
             return TCPMSG_EAGAIN;
         waited = true;
-        if (!wait_turn(out, deadline))
+        if (!wait_turn(out, put->deadline))
             return TCPMSG_ETIMEDOUT;
     }
 }
 
-/*
- * The one way out, with the lock held: puts `message` on the wire, or, without one, the first
- * `target` accepted bytes.
- */
-static int put_out(tcpmsg_conn *conn, tm_message *message, uint64_t target, int64_t deadline,
-                   int flags)
+int tm_out_put(tcpmsg_conn *conn, tm_put put)
 {
     tm_out *out = &conn->out;
-    tm_message *given = message;
-    int r = get_turn(conn, &message, &target, deadline, flags);
+    bool flush = !put.message, queued = false;
+    int r = get_turn(conn, &put);
+    queued = !flush && !put.message;
     if (r == 1)
-        r = lead(conn, message, target, deadline, flags);
+        r = lead(conn, &put);
     else if (!out->busy)
         wake_waiting(out); /* the turn may have been offered to this thread */
     /* What an early stop leaves is the sleeping receiver's to push, when nobody else is here. */
     if (!out->busy && out->waiting == 0 && tm_outbox_len(&out->box) > 0)
         tm_in_nudge(conn);
-    bool queued = given && !message;
     return queued && !out->error ? 0 : r;
+}
+
+int tm_out_put_accepted(tcpmsg_conn *conn, int64_t deadline, int flags)
+{
+    tm_put put = {.target = conn->out.box.accepted, .deadline = deadline, .flags = flags};
+    return tm_out_put(conn, put);
 }
 
 enum tm_push tm_out_push(tcpmsg_conn *conn)
@@ -264,7 +310,8 @@ enum tm_push tm_out_push(tcpmsg_conn *conn)
     enum tm_push left = TM_PUSH_DONE;
     pthread_mutex_lock(&out->lock);
     if (!out->busy && !out->error && tm_outbox_len(&out->box) > 0) {
-        int r = lead(conn, NULL, out->box.accepted, 0, TCPMSG_DONTWAIT);
+        tm_put all = {.target = out->box.accepted, .flags = TCPMSG_DONTWAIT};
+        int r = lead(conn, &all);
         if (!out->error && tm_outbox_len(&out->box) > 0)
             left = r == TCPMSG_ENOMEM ? TM_PUSH_REST : TM_PUSH_WAIT;
     }
@@ -276,7 +323,7 @@ int tm_out_flush(tcpmsg_conn *conn, int64_t deadline, int flags)
 {
     tm_out *out = &conn->out;
     pthread_mutex_lock(&out->lock);
-    int r = put_out(conn, NULL, out->box.accepted, deadline, flags);
+    int r = tm_out_put_accepted(conn, deadline, flags);
     pthread_mutex_unlock(&out->lock);
     return r;
 }
@@ -287,7 +334,7 @@ int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline)
     pthread_mutex_lock(&out->lock);
     out->shut = true;
     wake_waiting(out);
-    int r = put_out(conn, NULL, out->box.accepted, deadline, 0);
+    int r = tm_out_put_accepted(conn, deadline, 0);
     while (r == 0 && !out->fin && !out->error) {
         if (!out->busy)
             send_fin_if_due(conn);
@@ -310,78 +357,4 @@ void tm_out_take_turn(tcpmsg_conn *conn)
         wait_turn(out, TM_FOREVER);
     out->busy = true;
     pthread_mutex_unlock(&out->lock);
-}
-
-/* With the lock held: the message joins the queue, for which it pushes out what is there. */
-static int join_queue(tcpmsg_conn *conn, tm_message *message, int64_t deadline, int flags)
-{
-    tm_out *out = &conn->out;
-    while (!fits(out, message)) {
-        int r = put_out(conn, NULL, out->box.accepted, deadline, flags);
-        if (r < 0)
-            return r;
-    }
-    return out->shut ? TCPMSG_ECLOSED : tm_outbox_add(&out->box, message);
-}
-
-static int send_locked(tcpmsg_conn *conn, tm_message *message, int64_t deadline, int flags)
-{
-    tm_out *out = &conn->out;
-    if (out->error)
-        return out->error;
-    if (out->shut)
-        return TCPMSG_ECLOSED;
-    if (flags & TCPMSG_MORE && tm_message_size(message) <= TM_HOLD_MOST)
-        return join_queue(conn, message, deadline, flags);
-    /* Many parts, few bytes: one row of bytes makes one system call. */
-    if (message->count <= PARTS_MOST - 2 || !fits(out, message))
-        return put_out(conn, message, 0, deadline, flags);
-    int r = tm_outbox_add(&out->box, message);
-    if (r == 0)
-        put_out(conn, NULL, out->box.accepted, deadline, flags);
-    return r == 0 ? out->error : r;
-}
-
-int tm_out_send(tcpmsg_conn *conn, tm_message *message, int64_t deadline, int flags)
-{
-    tm_out *out = &conn->out;
-    pthread_mutex_lock(&out->lock);
-    int r = send_locked(conn, message, deadline, flags);
-    if (r == 0) {
-        out->messages++;
-        out->bytes += message->length;
-    }
-    pthread_mutex_unlock(&out->lock);
-    return r;
-}
-
-/* With the lock held: the prefix is written in place, with room for the longest. */
-static bool hold(tcpmsg_conn *conn, const void *bytes, size_t length)
-{
-    tm_out *out = &conn->out;
-    tm_buffer *queue = &out->box.queue;
-    size_t room = TCPMSG_PREFIX_MAX + length;
-    if (out->error || out->shut || !tm_outbox_fits(&out->box, room, out->busy))
-        return false;
-    if (tm_buffer_room(queue) < room && tm_outbox_grow(&out->box, room) < 0)
-        return false;
-    int prefix_len = tm_frame_encode(&conn->settings->framing, length, tm_buffer_tail(queue));
-    if (prefix_len < 0)
-        return false;
-    queue->end += (size_t)prefix_len;
-    tm_buffer_append(queue, bytes, length);
-    out->box.accepted += (size_t)prefix_len + length;
-    out->messages++;
-    out->bytes += length;
-    return true;
-}
-
-bool tm_out_hold(tcpmsg_conn *conn, const void *bytes, size_t length)
-{
-    if (length > TM_HOLD_MOST || length > conn->settings->max_message)
-        return false;
-    pthread_mutex_lock(&conn->out.lock);
-    bool held = hold(conn, bytes, length);
-    pthread_mutex_unlock(&conn->out.lock);
-    return held;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "conn.h"
+#include "conn_out.h"
 
 #include <stdint.h>
 
@@ -9,6 +9,74 @@
 static int64_t send_deadline(const tcpmsg_conn *conn, int flags)
 {
     return flags & TCPMSG_DONTWAIT ? TM_FOREVER : tm_deadline(conn->send_timeout_ms);
+}
+
+/* With the lock held: the message joins the queue, for which it pushes out what is there. */
+static int join_queue(tcpmsg_conn *conn, tm_message *message, int64_t deadline, int flags)
+{
+    tm_out *out = &conn->out;
+    while (!tm_out_fits(out, message)) {
+        int r = tm_out_put_accepted(conn, deadline, flags);
+        if (r < 0)
+            return r;
+    }
+    return out->shut ? TCPMSG_ECLOSED : tm_outbox_add(&out->box, message);
+}
+
+static int send_locked(tcpmsg_conn *conn, tm_message *message, int64_t deadline, int flags)
+{
+    tm_out *out = &conn->out;
+    if (out->error)
+        return out->error;
+    if (out->shut)
+        return TCPMSG_ECLOSED;
+    if (flags & TCPMSG_MORE && tm_message_size(message) <= TM_HOLD_MOST)
+        return join_queue(conn, message, deadline, flags);
+    return tm_out_put(conn, (tm_put){.message = message, .deadline = deadline, .flags = flags});
+}
+
+static int send_message(tcpmsg_conn *conn, tm_message *message, int64_t deadline, int flags)
+{
+    tm_out *out = &conn->out;
+    pthread_mutex_lock(&out->lock);
+    int r = send_locked(conn, message, deadline, flags);
+    if (r == 0) {
+        out->messages++;
+        out->bytes += message->length;
+    }
+    pthread_mutex_unlock(&out->lock);
+    return r;
+}
+
+/* With the lock held: the prefix is written in place, with room for the longest. */
+static bool hold(tcpmsg_conn *conn, const void *bytes, size_t length)
+{
+    tm_out *out = &conn->out;
+    tm_buffer *queue = &out->box.queue;
+    size_t room = TCPMSG_PREFIX_MAX + length;
+    if (out->error || out->shut || !tm_outbox_fits(&out->box, room, out->busy))
+        return false;
+    if (tm_buffer_room(queue) < room && tm_outbox_grow(&out->box, room) < 0)
+        return false;
+    int prefix_len = tm_frame_encode(&conn->settings->framing, length, tm_buffer_tail(queue));
+    if (prefix_len < 0)
+        return false;
+    queue->end += (size_t)prefix_len;
+    tm_buffer_append(queue, bytes, length);
+    out->box.accepted += (size_t)prefix_len + length;
+    out->messages++;
+    out->bytes += length;
+    return true;
+}
+
+static bool hold_back(tcpmsg_conn *conn, const void *bytes, size_t length)
+{
+    if (length > TM_HOLD_MOST || length > conn->settings->max_message)
+        return false;
+    pthread_mutex_lock(&conn->out.lock);
+    bool held = hold(conn, bytes, length);
+    pthread_mutex_unlock(&conn->out.lock);
+    return held;
 }
 
 static int sum_parts(const struct iovec *parts, int count, size_t *length)
@@ -39,13 +107,13 @@ int tcpmsg_sendv(tcpmsg_conn *conn, const struct iovec *parts, int count, int fl
     if (r < 0)
         return r;
     message.prefix_len = (size_t)r;
-    return tm_out_send(conn, &message, send_deadline(conn, flags), flags);
+    return send_message(conn, &message, send_deadline(conn, flags), flags);
 }
 
 int tcpmsg_send(tcpmsg_conn *conn, const void *message, size_t length, int flags)
 {
     if (conn && flags == TCPMSG_MORE && (message || length == 0) &&
-        tm_out_hold(conn, message, length))
+        hold_back(conn, message, length))
         return 0;
     struct iovec part = {(void *)message, length};
     return tcpmsg_sendv(conn, &part, 1, flags);

@@ -92,8 +92,11 @@ int tm_unix_listen(int fd, const tm_sockaddr *address, int backlog)
     }
     int directory = lock_directory(path);
     r = bind_path(fd, address);
-    if (r == 0)
+    if (r == 0) {
         r = tm_socket_listen(fd, backlog);
+        if (r < 0)
+            unlink(path);
+    }
     if (directory >= 0)
         close(directory);
     return r;

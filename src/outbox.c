@@ -26,6 +26,13 @@ void tm_outbox_keep(tm_outbox *box, tm_message *message)
     tm_message_keep(message, &box->batch);
 }
 
+void tm_outbox_take_back(tm_outbox *box, size_t size)
+{
+    box->accepted -= size;
+    box->batch.end -= size;
+    tm_buffer_consume(&box->batch, 0); /* an emptied buffer begins anew */
+}
+
 int tm_outbox_collect(tm_outbox *box)
 {
     size_t len = tm_buffer_len(&box->queue);

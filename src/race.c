@@ -102,6 +102,8 @@ static bool judge(tm_race *race, int fd, size_t attempt, int answer)
 {
     if (answer == 0 && !met_itself(fd))
         return true;
+    if (answer == 0)
+        tm_socket_reset(fd); /* an orderly end would hold the port in TIME-WAIT */
     tm_socket_close(fd);
     if (answer == 0)
         note_failure(race, attempt, ECONNREFUSED, "it met only itself: nobody listens");

@@ -111,7 +111,8 @@ TCPMSG_API int tcpmsg_conn_fd(const tcpmsg_conn *conn);
 /*
  * What to poll the socket for, level-triggered: POLLIN until the receiving has ended, POLLOUT
  * while bytes wait to be written (then tcpmsg_flush with TCPMSG_DONTWAIT). Ask before each poll;
- * receive with TCPMSG_DONTWAIT until TCPMSG_EAGAIN first, or ask tcpmsg_next_length.
+ * receive with TCPMSG_DONTWAIT until TCPMSG_EAGAIN first, or ask tcpmsg_next_length. A send that
+ * answered TCPMSG_EAGAIN left nothing to be written: add POLLOUT yourself to try it again.
  */
 TCPMSG_API short tcpmsg_conn_events(const tcpmsg_conn *conn);
 
