@@ -34,6 +34,7 @@ typedef struct tm_out {
     bool offered;     /* the turn was left to the threads that wait for it */
     bool shut;        /* no new sends */
     bool fin;         /* FIN was sent */
+    atomic_bool left; /* an early stop left bytes, and no thread that sends looks after them */
     unsigned waiting; /* threads that wait for the turn, or for their bytes */
     uint64_t messages;
     uint64_t bytes;

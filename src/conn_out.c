@@ -67,6 +67,7 @@ static void free_turn(tcpmsg_conn *conn)
     else
         tm_outbox_trim(&out->box);
     send_fin_if_due(conn);
+    out->left = false;
     out->busy = false;
     out->offered = out->waiting > 0;
     wake_waiting(out);
@@ -292,9 +293,10 @@ int tm_out_put(tcpmsg_conn *conn, tm_put put)
         r = lead(conn, &put);
     else if (!out->busy)
         wake_waiting(out); /* the turn may have been offered to this thread */
-    /* What an early stop leaves is the sleeping receiver's to push, when nobody else is here. */
-    if (!out->busy && out->waiting == 0 && tm_outbox_len(&out->box) > 0)
-        tm_in_nudge(conn);
+    if (!out->busy && out->waiting == 0 && tm_outbox_len(&out->box) > 0) {
+        out->left = true;
+        tm_in_nudge(conn); /* the receiver that sleeps looks after it */
+    }
     return queued && !out->error ? 0 : r;
 }
 
@@ -314,6 +316,7 @@ enum tm_push tm_out_push(tcpmsg_conn *conn)
         int r = lead(conn, &all);
         if (!out->error && tm_outbox_len(&out->box) > 0)
             left = r == TCPMSG_ENOMEM ? TM_PUSH_REST : TM_PUSH_WAIT;
+        out->left = left != TM_PUSH_DONE;
     }
     pthread_mutex_unlock(&out->lock);
     return left;

@@ -102,8 +102,9 @@ static bool may_spin(tcpmsg_conn *conn, tm_receive *receive)
 {
     if (conn->settings->spin_us == 0)
         return false;
-    if (receive->spin_until == 0) {
+    if (receive->spin_until == 0 || conn->out.left)
         tm_out_push(conn);
+    if (receive->spin_until == 0) {
         receive->spin_until = tm_now() + conn->settings->spin_us * INT64_C(1000);
         return true;
     }

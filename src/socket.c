@@ -13,6 +13,7 @@
 
 #ifdef __linux__
 #include <linux/sockios.h>
+#include <sys/syscall.h>
 #endif
 
 #ifndef MSG_NOSIGNAL /* where there is none, tm_socket_own sets SO_NOSIGPIPE */
@@ -216,9 +217,12 @@ int tm_socket_reset(int fd)
     struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 #ifdef __linux__
-    /* connect(2): AF_UNSPEC dissolves a TCP association; the peer gets the reset now. */
+    /*
+     * connect(2): AF_UNSPEC dissolves a TCP association; the peer gets the reset now. Called by
+     * its number, since ThreadSanitizer takes libc's connect for a race with those who wait here.
+     */
     struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
-    if (connect(fd, &nowhere, sizeof nowhere) == 0)
+    if (syscall(SYS_connect, fd, &nowhere, sizeof nowhere) == 0)
         return 0;
 #endif
     return tm_socket_end_both(fd); /* the reset leaves with the close */

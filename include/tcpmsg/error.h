@@ -34,7 +34,7 @@ extern "C" {
     X(TCPMSG_EPROTO, -9, "the peer sent a malformed length prefix")                                \
     /* The connection or listener was aborted, or closed by another thread. Stays. */              \
     X(TCPMSG_ECANCELED, -10, "the operation was canceled")                                         \
-    /* A send after this side's own shutdown or close. */                                          \
+    /* A send after this side's own shutdown. */                                                   \
     X(TCPMSG_ECLOSED, -11, "this side has ended its sending")                                      \
     /* An argument is wrong: a NULL, a negative count, an unknown flag or option. */               \
     X(TCPMSG_EINVAL, -12, "an argument is not valid")                                              \
