@@ -11,7 +11,7 @@ static bool width_exists(int width)
 
 int tm_framing_normalize(tcpmsg_framing *out, const tcpmsg_framing *framing)
 {
-    tcpmsg_framing normal = framing ? *framing : (tcpmsg_framing){0};
+    tcpmsg_framing normal = *framing;
     if (normal.width == 0)
         normal.width = 4;
     if (!width_exists(normal.width))
@@ -52,14 +52,18 @@ int tm_varint_value(const uint8_t *bytes, size_t count, uint64_t *value)
     return 0;
 }
 
+/* A constant to the compiler, which makes of the default framing what one would write by hand. */
+static const tcpmsg_framing default_framing = {.width = 4};
+
 int tcpmsg_frame_encode(const tcpmsg_framing *framing, size_t length,
                         uint8_t prefix[TCPMSG_PREFIX_MAX])
 {
     tcpmsg_framing normal;
     uint8_t encoded[TCPMSG_PREFIX_MAX];
-    if (!prefix || tm_framing_normalize(&normal, framing) != 0)
+    if (!prefix || (framing && tm_framing_normalize(&normal, framing) != 0))
         return TCPMSG_EINVAL;
-    int size = tm_frame_encode(&normal, length, encoded);
+    int size = framing ? tm_frame_encode(&normal, length, encoded)
+                       : tm_frame_encode(&default_framing, length, encoded);
     if (size > 0)
         memcpy(prefix, encoded, (size_t)size);
     return size;
@@ -69,7 +73,9 @@ ssize_t tcpmsg_frame_decode(const tcpmsg_framing *framing, const void *bytes, si
                             size_t *length)
 {
     tcpmsg_framing normal;
-    if (!length || (!bytes && count > 0) || tm_framing_normalize(&normal, framing) != 0)
+    if (!length || (!bytes && count > 0) ||
+        (framing && tm_framing_normalize(&normal, framing) != 0))
         return TCPMSG_EINVAL;
-    return tm_frame_decode(&normal, bytes, count, length);
+    return framing ? tm_frame_decode(&normal, bytes, count, length)
+                   : tm_frame_decode(&default_framing, bytes, count, length);
 }
