@@ -110,6 +110,8 @@ int tcpmsg_attach(tcpmsg_conn **out, int fd, const tcpmsg_options *options)
     if (r < 0)
         return r;
     r = attach(out, fd, settings, &story);
+    if (r < 0 && story.len == 0)
+        tm_story_tell(&story, "%s", tcpmsg_strerror(r));
     tm_settings_unref(settings);
     return r;
 }

@@ -28,14 +28,15 @@ typedef struct tm_out {
     pthread_mutex_t lock;
     pthread_cond_t turn; /* the turn is free, or something went out */
     tm_outbox box;
-    atomic_int error; /* why the sending ended; 0 while it goes on */
-    bool busy;        /* a thread has the turn */
-    bool staying;     /* ... and stays until all of the queue is out, however long */
-    bool offered;     /* the turn was left to the threads that wait for it */
-    bool shut;        /* no new sends */
-    bool fin;         /* FIN was sent */
-    atomic_bool left; /* an early stop left bytes, and no thread that sends looks after them */
-    unsigned waiting; /* threads that wait for the turn, or for their bytes */
+    atomic_int error;       /* why the sending ended; 0 while it goes on */
+    bool busy;              /* a thread has the turn */
+    bool staying;           /* ... which stays until what is queued now is out, or hands over */
+    bool offered;           /* the turn was left to the threads that wait for it */
+    bool shut;              /* no new sends */
+    bool fin;               /* FIN was sent */
+    bool in_call;           /* it is inside the system call, which may bring an error out */
+    atomic_bool unattended; /* an early stop left bytes, and no thread that sends is here */
+    unsigned waiting;       /* threads that wait for the turn, or for their bytes */
     uint64_t messages;
     uint64_t bytes;
 } tm_out;
@@ -99,6 +100,9 @@ int tm_out_flush(tcpmsg_conn *conn, int64_t deadline, int flags);
 int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline); /* flush, then FIN */
 void tm_out_end(tcpmsg_conn *conn, int error);
 void tm_out_take_turn(tcpmsg_conn *conn); /* for good */
+
+/* What ended the sending; a system call that is under way is waited for: it never blocks. */
+int tm_out_error_met(tcpmsg_conn *conn);
 
 /* Receiving: conn_recv.c */
 

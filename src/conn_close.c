@@ -44,6 +44,8 @@ static int look_acknowledged(tcpmsg_conn *conn, bool *peer_ended)
         *peer_ended = true;
         n = tm_socket_pending_error(conn->fd); /* a reset behind the peer's FIN reads as an end */
     }
+    if (conn->out.error)
+        return conn->out.error;
     if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK)
         return tm_conn_os_error(conn, n);
     /* Where the system does not tell, the peer's own end is the best sign there is. */
@@ -91,16 +93,37 @@ static void close_socket(tcpmsg_conn *conn)
     tm_socket_close(fd);
 }
 
+/*
+ * With the receiving turn: flushes and sends FIN. What comes meanwhile is dropped already, since a
+ * peer that has to finish its own writing first would never read.
+ */
+static int flush_and_shut(tcpmsg_conn *conn, int64_t deadline)
+{
+    bool peer_ended = false;
+    for (;;) {
+        int r = tm_out_shutdown(conn, tm_now());
+        bool no_memory = r == TCPMSG_ENOMEM;
+        if (no_memory)
+            r = TCPMSG_ETIMEDOUT;
+        if (r != TCPMSG_ETIMEDOUT || tm_passed(deadline))
+            return r;
+        ssize_t n = tm_socket_discard(conn->fd);
+        peer_ended = peer_ended || (n <= 0 && n != -EAGAIN && n != -EWOULDBLOCK);
+        struct pollfd fd = {.fd = conn->fd, .events = peer_ended ? POLLOUT : POLLIN | POLLOUT};
+        tm_socket_wait(&fd, no_memory ? 0 : 1, tm_sooner(deadline, tm_now() + LOOK_LAST));
+    }
+}
+
 static int end_connection(tcpmsg_conn *conn, int64_t deadline)
 {
+    tm_conn_tell(conn, "this program closed the connection");
     tm_in_end(conn, TCPMSG_ECANCELED);
-    int r = tm_out_shutdown(conn, deadline);
     tm_in_take_turn(conn);
+    int r = flush_and_shut(conn, deadline);
     if (r == 0 && conn->tcp)
         r = await_acknowledged(conn, deadline);
     else if (r == 0)
         tm_socket_discard(conn->fd);
-    tm_conn_tell(conn, "this program closed the connection");
     tm_out_end(conn, TCPMSG_ECANCELED);
     tm_out_take_turn(conn);
     close_socket(conn);
@@ -112,8 +135,12 @@ int tcpmsg_close(tcpmsg_conn *conn)
     int r = 0;
     if (!conn)
         return 0;
-    if (in_maker(conn) && begin_close(conn))
+    if (!in_maker(conn)) {
+        tm_socket_close(conn->fd);
+        conn->fd = -1;
+    } else if (begin_close(conn)) {
         r = end_connection(conn, tm_deadline(conn->settings->linger_ms));
+    }
     tcpmsg_conn_unref(conn);
     return r;
 }

@@ -2,31 +2,26 @@
 #include "conn_out.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdint.h>
 
 #include "error.h"
 
 /* Parts of one system call: the batch, the prefix, and so many of the message's own. */
-#define MESSAGE_PARTS 62
-#define PARTS_MOST (MESSAGE_PARTS + 2)
+#if defined(IOV_MAX) && IOV_MAX < 256
+#define PARTS_MOST IOV_MAX
+#else
+#define PARTS_MOST 256
+#endif
 
-/*
- * A message up to this size, or one of more parts than that, is copied behind the batch: one row
- * of bytes costs the system less than several parts do, by more than the copy.
- */
-#define COPY_MOST ((size_t)4 << 10)
+/* Up to this size one row of bytes costs the system less than parts do, by more than the copy. */
+#define ROW_MOST ((size_t)4 << 10)
 
 /* How often a thread goes on writing what others queue, before one of them has to. */
 #define EXTRA_PASSES 32
 
 /* A rest while the system has no memory for a socket's data. */
 #define REST (10 * TM_MS)
-
-/* Where a message was taken back, a target behind it is that much too far: empty is reached. */
-static bool reached(const tm_out *out, uint64_t target)
-{
-    return tm_outbox_position(&out->box) >= target || tm_outbox_len(&out->box) == 0;
-}
 
 static void wake_waiting(tm_out *out)
 {
@@ -50,6 +45,20 @@ void tm_out_end(tcpmsg_conn *conn, int error)
     pthread_mutex_unlock(&conn->out.lock);
 }
 
+int tm_out_error_met(tcpmsg_conn *conn)
+{
+    tm_out *out = &conn->out;
+    pthread_mutex_lock(&out->lock);
+    while (out->in_call) { /* it never blocks */
+        pthread_mutex_unlock(&out->lock);
+        tm_socket_wait(NULL, 0, tm_now() + TM_MS);
+        pthread_mutex_lock(&out->lock);
+    }
+    int error = out->error;
+    pthread_mutex_unlock(&out->lock);
+    return error;
+}
+
 static void send_fin_if_due(tcpmsg_conn *conn)
 {
     tm_out *out = &conn->out;
@@ -67,7 +76,7 @@ static void free_turn(tcpmsg_conn *conn)
     else
         tm_outbox_trim(&out->box);
     send_fin_if_due(conn);
-    out->left = false;
+    out->unattended = false;
     out->busy = false;
     out->offered = out->waiting > 0;
     wake_waiting(out);
@@ -89,16 +98,18 @@ static ssize_t write_once(tcpmsg_conn *conn, tm_message *message)
         count += tm_message_rest(message, parts + count, PARTS_MOST - count);
     for (int i = 0; i < count; i++)
         wanted += parts[i].iov_len;
+    out->in_call = true;
     pthread_mutex_unlock(&out->lock);
     ssize_t n = tm_socket_write(conn->fd, parts, count);
     pthread_mutex_lock(&out->lock);
+    out->in_call = false;
+    wake_waiting(out);
     if (n <= 0)
         return n;
     size_t from_batch = (size_t)n < batch ? (size_t)n : batch;
     tm_buffer_consume(&out->box.batch, from_batch);
     if ((size_t)n > from_batch)
         tm_message_advance(message, (size_t)n - from_batch);
-    wake_waiting(out);
     return (size_t)n < wanted ? -EAGAIN : n;
 }
 
@@ -124,14 +135,6 @@ static int give_up(tcpmsg_conn *conn, ssize_t answer)
     return end_locked(&conn->out, error);
 }
 
-/* Not a byte of the message has left, and none waits before it. */
-static bool is_untouched(const tm_out *out, const tm_put *put)
-{
-    if (put->copied > 0)
-        return tm_outbox_position(&out->box) == put->target - put->copied;
-    return put->message && put->message->sent == 0 && tm_buffer_len(&out->box.batch) == 0;
-}
-
 /*
  * After a write that did not take all: waits for another one. 0 to go on; TCPMSG_EAGAIN, ETIMEDOUT
  * or ENOMEM to stop for now; else what ended the sending.
@@ -139,39 +142,52 @@ static bool is_untouched(const tm_out *out, const tm_put *put)
 static int wait_or_stop(tcpmsg_conn *conn, const tm_put *put, ssize_t answer)
 {
     bool no_memory = answer == -ENOBUFS || answer == -ENOMEM;
+    bool untouched =
+        put->message && put->message->sent == 0 && tm_buffer_len(&conn->out.box.batch) == 0;
     if (!no_memory && answer != -EAGAIN && answer != -EWOULDBLOCK)
         return give_up(conn, answer);
-    if (no_memory && (is_untouched(&conn->out, put) || put->flags & TCPMSG_DONTWAIT))
+    if (no_memory && (untouched || put->flags & TCPMSG_DONTWAIT))
         return TCPMSG_ENOMEM;
     if (put->flags & TCPMSG_DONTWAIT)
         return TCPMSG_EAGAIN;
-    return wait_writable(conn, put->deadline, no_memory) ? 0 : TCPMSG_ETIMEDOUT;
+    if (wait_writable(conn, put->deadline, no_memory))
+        return 0;
+    return no_memory ? TCPMSG_ENOMEM : TCPMSG_ETIMEDOUT;
+}
+
+/* All that the call wants out is out. */
+static bool is_done(const tm_out *out, const tm_put *put)
+{
+    return put->message ? tm_message_is_out(put->message)
+                        : tm_outbox_position(&out->box) >= put->target;
 }
 
 /*
- * With the turn: writes until the message is out and the first `target` accepted bytes are, then
- * what others queued meanwhile. Returns 0, why it stopped for now, or what ended the sending.
+ * With the turn: writes until the call is done, and then what others queued meanwhile. Returns 0,
+ * why it stopped for now, or what ended the sending.
  */
 static int write_all(tcpmsg_conn *conn, const tm_put *put)
 {
     tm_out *out = &conn->out;
-    tm_message *message = put->message;
-    uint64_t target = put->target;
+    bool stays = out->staying; /* what was queued behind a thread that stays is its to write */
+    uint64_t taken_along = 0;
     int passes = 0;
     while (!out->error) {
-        bool ours_is_out = !message || tm_message_is_out(message);
-        if (ours_is_out && (reached(out, target) || tm_buffer_len(&out->box.batch) == 0))
-            tm_outbox_collect(&out->box);
-        if (ours_is_out && reached(out, target)) {
-            target = out->box.accepted;
-            if (tm_outbox_len(&out->box) == 0 || out->waiting > 0 || passes > EXTRA_PASSES)
+        bool done = is_done(out, put);
+        if (done || !put->message)
+            tm_outbox_collect(&out->box); /* no memory for it: soon the batch is empty */
+        if (done && tm_outbox_position(&out->box) >= taken_along) {
+            taken_along = out->box.accepted;
+            if (tm_outbox_len(&out->box) == 0 || out->waiting > 0 || passes == EXTRA_PASSES)
                 return 0;
             if (++passes == EXTRA_PASSES)
                 out->staying = false;
         }
-        ssize_t n = write_once(conn, message);
+        ssize_t n = write_once(conn, put->message);
         if (n > 0)
             continue;
+        if (n == -EAGAIN && !stays && is_done(out, put))
+            return 0;
         int r = wait_or_stop(conn, put, n);
         if (r < 0)
             return r;
@@ -179,63 +195,41 @@ static int write_all(tcpmsg_conn *conn, const tm_put *put)
     return out->error;
 }
 
-static bool is_worth_a_copy(const tm_message *message)
+/*
+ * What was queued goes before a message. Room for the rest of it is had before its first byte
+ * leaves, which is when the batch is out.
+ */
+static int prepare(tm_out *out, const tm_message *message)
 {
     size_t size = tm_message_size(message);
-    return size <= COPY_MOST || (message->count > MESSAGE_PARTS && size <= TM_HOLD_MOST);
-}
-
-/*
- * What was queued goes first. A small message joins it; a larger one stays where it is, with room
- * for the rest of it had before its first byte leaves, which is when the batch is out.
- */
-static int prepare(tm_out *out, tm_put *put)
-{
     if (tm_outbox_collect(&out->box) < 0)
-        return put->message ? TCPMSG_ENOMEM : 0;
-    if (!put->message)
-        return 0;
-    tm_buffer *batch = &out->box.batch;
-    size_t size = tm_message_size(put->message);
-    if (!is_worth_a_copy(put->message))
-        return batch->capacity >= size ? 0 : tm_buffer_reserve(batch, size);
-    if (tm_buffer_reserve(batch, size) < 0)
         return TCPMSG_ENOMEM;
-    tm_outbox_keep(&out->box, put->message);
-    put->message = NULL;
-    put->copied = size;
-    put->target = out->box.accepted;
-    return 0;
+    return out->box.batch.capacity >= size ? 0 : tm_buffer_reserve(&out->box.batch, size);
 }
 
-/* After an early stop: whether what the call wanted is done, or begun and so accepted. */
-static bool is_accepted(tm_out *out, const tm_put *put)
-{
-    if (put->message) {
-        if (put->message->sent > 0)
-            tm_outbox_keep(&out->box, put->message);
-        return put->message->sent > 0;
-    }
-    if (put->copied == 0)
-        return reached(out, put->target);
-    bool begun = tm_outbox_position(&out->box) > put->target - put->copied;
-    if (!begun)
-        tm_outbox_take_back(&out->box, put->copied);
-    return begun;
-}
-
-/* Takes the free turn, writes, and frees it. */
-static int lead(tcpmsg_conn *conn, tm_put *put)
+/* Takes the free turn, writes, and frees it. A message, prepared, that has begun is accepted. */
+static int lead(tcpmsg_conn *conn, tm_put put)
 {
     tm_out *out = &conn->out;
-    if (prepare(out, put) < 0)
-        return TCPMSG_ENOMEM;
+    uint8_t row[ROW_MOST];
+    tm_message in_a_row;
+    struct iovec part;
+    if (put.message && tm_message_size(put.message) <= sizeof row) {
+        tm_message_line_up(put.message, row, &in_a_row, &part);
+        put.message = &in_a_row;
+    }
     out->busy = true;
     out->offered = false;
-    out->staying = put->deadline == TM_FOREVER && !(put->flags & TCPMSG_DONTWAIT);
-    int r = write_all(conn, put);
-    if (r < 0 && !out->error && is_accepted(out, put))
+    out->staying = put.deadline == TM_FOREVER && !(put.flags & TCPMSG_DONTWAIT);
+    int r = write_all(conn, &put);
+    if (is_done(out, &put)) {
         r = 0;
+    } else if (out->error) {
+        r = out->error;
+    } else if (put.message && put.message->sent > 0) {
+        tm_outbox_keep(&out->box, put.message);
+        r = 0;
+    }
     free_turn(conn);
     return r;
 }
@@ -251,19 +245,26 @@ static bool wait_turn(tm_out *out, int64_t deadline)
 
 /*
  * With the lock held: gets the turn, or makes it needless. 1: the caller has it to take. Else the
- * call's answer: what it wanted out is out, its message waits in the queue for the thread that
- * writes, or it may not wait any longer.
+ * call's answer: it is done, its message waits in the queue for the thread that writes (and is
+ * NULL in *put from then on), or it may not wait any longer.
  */
 static int get_turn(tcpmsg_conn *conn, tm_put *put)
 {
     tm_out *out = &conn->out;
-    bool waited = false;
+    bool waited = false, in_time = true;
     for (;;) {
+        bool queued = waited && !put->message;
+        if (queued && is_done(out, put))
+            return 0;
+        if (out->error && queued && out->in_call) {
+            wait_turn(out, TM_FOREVER); /* the call may be writing it all the same */
+            continue;
+        }
         if (out->error)
             return out->error;
         if (put->message && out->shut)
             return TCPMSG_ECLOSED;
-        if (!put->message && reached(out, put->target))
+        if (!put->message && is_done(out, put))
             return 0;
         if (!out->busy && (!out->offered || waited))
             return 1;
@@ -277,27 +278,49 @@ static int get_turn(tcpmsg_conn *conn, tm_put *put)
         }
         if (put->flags & TCPMSG_DONTWAIT)
             return TCPMSG_EAGAIN;
-        waited = true;
-        if (!wait_turn(out, put->deadline))
+        if (!in_time)
             return TCPMSG_ETIMEDOUT;
+        in_time = wait_turn(out, put->deadline);
+        waited = true;
     }
+}
+
+/*
+ * Without the turn, which is free: whoever was offered it, too, is on their way. The last to leave
+ * takes along what others have queued, for which its own call may have to wait.
+ */
+static void leave(tcpmsg_conn *conn, const tm_put *put, int answer)
+{
+    tm_out *out = &conn->out;
+    tm_put rest = {.target = out->box.accepted, .deadline = put->deadline, .flags = put->flags};
+    if (answer < 0)
+        rest.flags = TCPMSG_DONTWAIT;
+    if (out->waiting > 0)
+        wake_waiting(out);
+    else if (!out->error && tm_outbox_len(&out->box) > 0)
+        lead(conn, rest);
 }
 
 int tm_out_put(tcpmsg_conn *conn, tm_put put)
 {
     tm_out *out = &conn->out;
-    bool flush = !put.message, queued = false;
+    bool is_send = put.message;
     int r = get_turn(conn, &put);
-    queued = !flush && !put.message;
+    bool queued = is_send && !put.message;
+    if (r == 1 && put.message && prepare(out, put.message) < 0)
+        r = TCPMSG_ENOMEM;
     if (r == 1)
-        r = lead(conn, &put);
+        r = lead(conn, put);
     else if (!out->busy)
-        wake_waiting(out); /* the turn may have been offered to this thread */
+        leave(conn, &put, r);
     if (!out->busy && out->waiting == 0 && tm_outbox_len(&out->box) > 0) {
-        out->left = true;
+        out->unattended = true;
         tm_in_nudge(conn); /* the receiver that sleeps looks after it */
     }
-    return queued && !out->error ? 0 : r;
+    if (!queued || r == 0)
+        return r;
+    /* A queued message is accepted, whatever keeps its call from waiting until it is out. */
+    return is_done(out, &put) ? 0 : out->error;
 }
 
 int tm_out_put_accepted(tcpmsg_conn *conn, int64_t deadline, int flags)
@@ -312,11 +335,10 @@ enum tm_push tm_out_push(tcpmsg_conn *conn)
     enum tm_push left = TM_PUSH_DONE;
     pthread_mutex_lock(&out->lock);
     if (!out->busy && !out->error && tm_outbox_len(&out->box) > 0) {
-        tm_put all = {.target = out->box.accepted, .flags = TCPMSG_DONTWAIT};
-        int r = lead(conn, &all);
+        int r = lead(conn, (tm_put){.target = out->box.accepted, .flags = TCPMSG_DONTWAIT});
         if (!out->error && tm_outbox_len(&out->box) > 0)
             left = r == TCPMSG_ENOMEM ? TM_PUSH_REST : TM_PUSH_WAIT;
-        out->left = left != TM_PUSH_DONE;
+        out->unattended = left != TM_PUSH_DONE;
     }
     pthread_mutex_unlock(&out->lock);
     return left;
@@ -324,24 +346,28 @@ enum tm_push tm_out_push(tcpmsg_conn *conn)
 
 int tm_out_flush(tcpmsg_conn *conn, int64_t deadline, int flags)
 {
-    tm_out *out = &conn->out;
-    pthread_mutex_lock(&out->lock);
+    pthread_mutex_lock(&conn->out.lock);
     int r = tm_out_put_accepted(conn, deadline, flags);
-    pthread_mutex_unlock(&out->lock);
+    pthread_mutex_unlock(&conn->out.lock);
     return r;
 }
 
 int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline)
 {
     tm_out *out = &conn->out;
+    bool in_time = true;
+    int r = 0;
     pthread_mutex_lock(&out->lock);
     out->shut = true;
     wake_waiting(out);
-    int r = tm_out_put_accepted(conn, deadline, 0);
-    while (r == 0 && !out->fin && !out->error) {
-        if (!out->busy)
+    while (r == 0 && !out->fin) {
+        /* A message that another thread leads is accepted only once that thread leaves it. */
+        r = tm_out_put_accepted(conn, deadline, 0);
+        if (r == 0 && !out->busy)
             send_fin_if_due(conn);
-        else if (!wait_turn(out, deadline))
+        else if (r == 0 && in_time)
+            in_time = wait_turn(out, deadline);
+        else if (r == 0)
             r = TCPMSG_ETIMEDOUT;
     }
     if (r == 0)

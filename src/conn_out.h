@@ -7,8 +7,7 @@
 /* What one call wants out. */
 typedef struct tm_put {
     tm_message *message; /* NULL for a flush, and once it has joined the queue */
-    size_t copied;       /* its size, once it stands in the batch: until it is begun it can leave */
-    uint64_t target;     /* how many of the accepted bytes are to be out */
+    uint64_t target;     /* then: how many of the accepted bytes are to be out */
     int64_t deadline;
     int flags;
 } tm_put;

@@ -17,7 +17,7 @@ static int join_queue(tcpmsg_conn *conn, tm_message *message, int64_t deadline, 
     tm_out *out = &conn->out;
     while (!tm_out_fits(out, message)) {
         int r = tm_out_put_accepted(conn, deadline, flags);
-        if (r < 0)
+        if (r < 0 && (out->error || !tm_out_fits(out, message)))
             return r;
     }
     return out->shut ? TCPMSG_ECLOSED : tm_outbox_add(&out->box, message);

@@ -57,7 +57,7 @@ static int end_of_stream(tcpmsg_conn *conn, const tm_receive *receive, ssize_t a
         return told;
     }
     /* The system gives a reset to one call alone; to the next it looks like a clean end. */
-    int met = conn->out.error;
+    int met = tm_out_error_met(conn);
     if (met != 0 && met != TCPMSG_ECANCELED)
         return end_here(conn, receive, met);
     bool inside = tm_buffer_len(&conn->in.buffer) > 0;
@@ -68,17 +68,18 @@ static int end_of_stream(tcpmsg_conn *conn, const tm_receive *receive, ssize_t a
  * Sleeps until something may have come, or a deadline has passed. Meanwhile our own output goes
  * on: a peer that waits for it would never send what we wait for.
  */
-static void sleep_until(tcpmsg_conn *conn, int64_t deadline)
+static void sleep_until(tcpmsg_conn *conn, int64_t deadline, bool no_memory)
 {
     tm_in *in = &conn->in;
     bool can_wake = in->wake.read_fd >= 0 || tm_wake_open(&in->wake) == 0;
     in->asleep = can_wake;
     enum tm_push left = tm_out_push(conn);
     struct pollfd fds[2] = {
-        {.fd = conn->fd, .events = left == TM_PUSH_WAIT ? POLLIN | POLLOUT : POLLIN},
+        {.fd = no_memory ? -1 : conn->fd,
+         .events = left == TM_PUSH_WAIT ? POLLIN | POLLOUT : POLLIN},
         {.fd = in->wake.read_fd, .events = POLLIN},
     };
-    if (!can_wake || left == TM_PUSH_REST)
+    if (!can_wake || no_memory || left == TM_PUSH_REST)
         deadline = tm_sooner(deadline, tm_now() + NAP);
     if (!in->error)
         tm_socket_wait(fds, can_wake ? 2 : 1, deadline);
@@ -87,7 +88,7 @@ static void sleep_until(tcpmsg_conn *conn, int64_t deadline)
         tm_wake_clear(&in->wake);
 }
 
-/* The peer keeps us waiting for the rest of a message: its clock runs from the first such moment. */
+/* The peer keeps us waiting for the rest of a message: from the first time on its clock runs. */
 static bool message_is_late(tcpmsg_conn *conn)
 {
     tm_in *in = &conn->in;
@@ -102,7 +103,7 @@ static bool may_spin(tcpmsg_conn *conn, tm_receive *receive)
 {
     if (conn->settings->spin_us == 0)
         return false;
-    if (receive->spin_until == 0 || conn->out.left)
+    if (receive->spin_until == 0 || conn->out.unattended)
         tm_out_push(conn);
     if (receive->spin_until == 0) {
         receive->spin_until = tm_now() + conn->settings->spin_us * INT64_C(1000);
@@ -123,7 +124,7 @@ static int wait_for_more(tcpmsg_conn *conn, tm_receive *receive)
     if (may_spin(conn, receive))
         return 0;
     int64_t limit = conn->in.message_limit;
-    sleep_until(conn, limit ? tm_sooner(limit, receive->deadline) : receive->deadline);
+    sleep_until(conn, limit ? tm_sooner(limit, receive->deadline) : receive->deadline, false);
     return 0;
 }
 
@@ -136,12 +137,10 @@ static int after_read(tcpmsg_conn *conn, tm_receive *receive, ssize_t n)
         return wait_for_more(conn, receive);
     if (n != -ENOMEM && n != -ENOBUFS)
         return end_of_stream(conn, receive, n);
-    if (receive->deadline != TM_FOREVER)
+    if (receive->deadline != TM_FOREVER || receive->direct == 0)
         return TCPMSG_ENOMEM;
     /* What was read straight into the caller's memory has no other place: wait for memory. */
-    if (receive->direct == 0)
-        return TCPMSG_ENOMEM;
-    sleep_until(conn, tm_now() + NAP);
+    sleep_until(conn, TM_FOREVER, true);
     return 0;
 }
 
@@ -179,19 +178,16 @@ static ssize_t receive_turn(tcpmsg_conn *conn, tm_receive *receive)
 static int get_turn(tcpmsg_conn *conn, int flags, int64_t deadline)
 {
     tm_in *in = &conn->in;
-    bool pushed = false;
+    if (in->busy) {
+        /* This thread, too, must not wait for something in its own buffer. */
+        pthread_mutex_unlock(&in->lock);
+        if (tm_out_push(conn) != TM_PUSH_DONE)
+            tm_in_nudge(conn);
+        pthread_mutex_lock(&in->lock);
+    }
     while (in->busy) {
         if (in->error)
             return in->error;
-        if (!pushed) {
-            /* This thread, too, must not wait for something in its own buffer. */
-            pushed = true;
-            pthread_mutex_unlock(&in->lock);
-            if (tm_out_push(conn) != TM_PUSH_DONE)
-                tm_in_nudge(conn);
-            pthread_mutex_lock(&in->lock);
-            continue;
-        }
         if (flags & TCPMSG_DONTWAIT)
             return TCPMSG_EAGAIN;
         in->waiting++;

@@ -46,8 +46,18 @@ void tm_conn_free_story(tcpmsg_conn *conn)
 int tm_conn_os_error(tcpmsg_conn *conn, ssize_t answer)
 {
     int none = 0, number = (int)-answer;
-    atomic_compare_exchange_strong(&conn->os_error, &none, number);
-    return tm_error_from_errno(number);
+    /* What an abort of our own does to the socket is no news. */
+    if (conn->out.error != TCPMSG_ECANCELED)
+        atomic_compare_exchange_strong(&conn->os_error, &none, number);
+    int error = tm_error_from_errno(number);
+    switch (error) {
+    case TCPMSG_ERESET:
+    case TCPMSG_ESTALLED:
+    case TCPMSG_EUNREACHABLE:
+        return error;
+    default:
+        return TCPMSG_ESYSTEM; /* the other codes are not what an open connection meets */
+    }
 }
 
 /* The first bytes as a C string would say them: "GET ", "\x16\x03\x01\x00". */

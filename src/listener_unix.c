@@ -10,6 +10,10 @@
 #include "clock.h"
 #include "socket.h"
 
+#ifdef __APPLE__
+#define st_ctim st_ctimespec
+#endif
+
 /* How often another server may win the race for the path before we say it is taken. */
 #define TRIES 3
 
@@ -24,15 +28,15 @@ static bool same_file(const struct stat *one, const struct stat *other)
            one->st_ctim.tv_nsec == other->st_ctim.tv_nsec;
 }
 
-/* Nobody listens at the socket file any more: a connect is refused, and nothing else happens. */
-static bool is_dead(const tm_sockaddr *address)
+/* Whether nobody listens at the socket file any more: -ECONNREFUSED, and nothing else, says so. */
+static int probe(const tm_sockaddr *address)
 {
     int fd = tm_socket_open(AF_UNIX);
     if (fd < 0)
-        return false;
+        return fd;
     int r = tm_socket_connect(fd, address);
     tm_socket_close(fd);
-    return r == -ECONNREFUSED;
+    return r == -ECONNREFUSED || r == -ENOMEM || r == -ENOBUFS ? r : 0;
 }
 
 /* Removes the file of a dead server; 0 when the path may be tried again. */
@@ -42,8 +46,9 @@ static int clear_path(const tm_sockaddr *address)
     struct stat before, after;
     if (lstat(path, &before) < 0)
         return errno == ENOENT ? 0 : -errno;
-    if (!S_ISSOCK(before.st_mode) || !is_dead(address))
-        return -EADDRINUSE;
+    int r = S_ISSOCK(before.st_mode) ? probe(address) : 0;
+    if (r != -ECONNREFUSED)
+        return r < 0 ? r : -EADDRINUSE;
     if (lstat(path, &after) < 0)
         return errno == ENOENT ? 0 : -errno;
     if (same_file(&before, &after) && unlink(path) < 0 && errno != ENOENT)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "message.h"
 
+#include <string.h>
+
 int tm_message_rest(const tm_message *message, struct iovec *parts, int most)
 {
     int count = 0;
@@ -31,6 +33,20 @@ void tm_message_advance(tm_message *message, size_t count)
         message->part++;
         message->offset = 0;
     }
+}
+
+void tm_message_line_up(const tm_message *message, uint8_t *row, tm_message *copy,
+                        struct iovec *part)
+{
+    size_t len = message->prefix_len;
+    memcpy(row, message->prefix, len);
+    for (int i = 0; i < message->count; i++) {
+        if (message->parts[i].iov_len > 0)
+            memcpy(row + len, message->parts[i].iov_base, message->parts[i].iov_len);
+        len += message->parts[i].iov_len;
+    }
+    *part = (struct iovec){row, len};
+    *copy = (tm_message){.parts = part, .count = 1, .length = len};
 }
 
 void tm_message_keep(tm_message *message, tm_buffer *buffer)

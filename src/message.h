@@ -42,6 +42,10 @@ int tm_message_rest(const tm_message *message, struct iovec *parts, int most);
 /* Counts the next `count` bytes as out. */
 void tm_message_advance(tm_message *message, size_t count);
 
+/* Copies a message that has not begun to `row`, as one that is all payload in one part there. */
+void tm_message_line_up(const tm_message *message, uint8_t *row, tm_message *copy,
+                        struct iovec *part);
+
 /* Copies the rest to a buffer that has the room; the message is out then. */
 void tm_message_keep(tm_message *message, tm_buffer *buffer);
 

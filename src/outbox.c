@@ -26,13 +26,6 @@ void tm_outbox_keep(tm_outbox *box, tm_message *message)
     tm_message_keep(message, &box->batch);
 }
 
-void tm_outbox_take_back(tm_outbox *box, size_t size)
-{
-    box->accepted -= size;
-    box->batch.end -= size;
-    tm_buffer_consume(&box->batch, 0); /* an emptied buffer begins anew */
-}
-
 int tm_outbox_collect(tm_outbox *box)
 {
     size_t len = tm_buffer_len(&box->queue);
@@ -61,6 +54,7 @@ void tm_outbox_trim(tm_outbox *box)
 
 void tm_outbox_free(tm_outbox *box)
 {
+    box->accepted -= tm_outbox_len(box);
     tm_buffer_free(&box->batch);
     tm_buffer_free(&box->queue);
 }

@@ -53,15 +53,13 @@ int tm_outbox_add(tm_outbox *box, tm_message *message);
 /* The rest of a message to the end of the batch, where there is room. */
 void tm_outbox_keep(tm_outbox *box, tm_message *message);
 
-/* Takes the last `size` bytes of the batch back, none of which have left. */
-void tm_outbox_take_back(tm_outbox *box, size_t size);
-
 /* Makes the queue part of the batch; 0 or TCPMSG_ENOMEM, which an empty batch never gives. */
 int tm_outbox_collect(tm_outbox *box);
 
 /* Gives back what an emptied buffer holds beyond what TCPMSG_MORE fills. */
 void tm_outbox_trim(tm_outbox *box);
 
+/* Drops what has not left, as if it had never come. */
 void tm_outbox_free(tm_outbox *box);
 
 #endif

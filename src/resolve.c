@@ -29,6 +29,8 @@ static int copy_found(tm_addresses *out, const struct addrinfo *found)
     size_t count = 0;
     for (const struct addrinfo *one = found; one; one = one->ai_next)
         count++;
+    if (count == 0)
+        return TCPMSG_ERESOLVE;
     tm_sockaddr *list = calloc(count, sizeof *list);
     if (!list)
         return TCPMSG_ENOMEM;

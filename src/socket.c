@@ -222,8 +222,13 @@ int tm_socket_reset(int fd)
      * its number, since ThreadSanitizer takes libc's connect for a race with those who wait here.
      */
     struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+#ifdef SYS_connect
     if (syscall(SYS_connect, fd, &nowhere, sizeof nowhere) == 0)
         return 0;
+#else
+    if (connect(fd, &nowhere, sizeof nowhere) == 0)
+        return 0;
+#endif
 #endif
     return tm_socket_end_both(fd); /* the reset leaves with the close */
 }
@@ -292,7 +297,7 @@ int tm_socket_share(int fd, int family, bool both_families, const tm_settings *s
     return r;
 }
 
-/* poll(2) itself can fail, for lack of memory say: a short sleep keeps its callers from spinning. */
+/* poll(2) itself can fail, for lack of memory say: a nap keeps its callers from spinning. */
 static void sleep_briefly(int64_t deadline)
 {
     int64_t left = tm_sooner(deadline - tm_now(), 10 * TM_MS);

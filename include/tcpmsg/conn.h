@@ -55,7 +55,8 @@ TCPMSG_API TCPMSG_MUST_CHECK int tcpmsg_sendv(tcpmsg_conn *conn, const struct io
 
 /*
  * Hands to the system what is still buffered. 0 when nothing is left; TCPMSG_EAGAIN (with
- * TCPMSG_DONTWAIT) or ETIMEDOUT (send_timeout_ms) when some is; else what ended the sending.
+ * TCPMSG_DONTWAIT), ETIMEDOUT (send_timeout_ms) or ENOMEM when some is; else what ended the
+ * sending.
  */
 TCPMSG_API int tcpmsg_flush(tcpmsg_conn *conn, int flags);
 

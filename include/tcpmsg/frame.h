@@ -35,7 +35,8 @@ typedef struct tcpmsg_framing {
 /*
  * Writes the prefix of a message of `length` bytes. NULL framing is the default one.
  * Returns the prefix's size in bytes, TCPMSG_EMSGSIZE when the prefix can't say the length
- * or it is over SSIZE_MAX (nothing is written then), or TCPMSG_EINVAL for a framing that there is not.
+ * or it is over SSIZE_MAX (nothing is written then), or TCPMSG_EINVAL for a framing that there
+ * is not.
  */
 TCPMSG_API int tcpmsg_frame_encode(const tcpmsg_framing *framing, size_t length,
                                    uint8_t prefix[TCPMSG_PREFIX_MAX]);

@@ -21,7 +21,8 @@ typedef struct tcpmsg_listener tcpmsg_listener;
  * non-blocking and owned on success only). Port 0 asks for a free one. A Unix socket file that a
  * dead server left is replaced; a live server's, or another file, is TCPMSG_EINUSE.
  * Returns 0, or EADDRESS, EINUSE, EACCESS, EUNREACHABLE (not an address of this machine),
- * ERESOLVE, ETIMEDOUT (its name look-up: connect_timeout_ms), EMFILE, ENOMEM, EINVAL, ESYSTEM; options' `why` has the story.
+ * ERESOLVE, ETIMEDOUT (its name look-up: connect_timeout_ms), EMFILE, ENOMEM, EINVAL, ESYSTEM;
+ * options' `why` has the story.
  */
 TCPMSG_API TCPMSG_MUST_CHECK int tcpmsg_listen(tcpmsg_listener **out, const char *address,
                                                const tcpmsg_options *options);
