@@ -34,6 +34,7 @@ static struct {
 static atomic_int failed;
 
 atomic_bool scarce;
+void (*before_write)(void);
 atomic_bool hold_look_ups;
 atomic_int held_look_ups;
 atomic_bool look_up_hears_signals;
@@ -48,6 +49,12 @@ bool shortage_lasts(void)
 bool lacks(ssize_t answer)
 {
     return answer == (shortage.kind == SCARCE_DESCRIPTORS ? TCPMSG_EMFILE : TCPMSG_ENOMEM);
+}
+
+void shortage_over(void)
+{
+    if (atomic_load(&shortage.failures) > 0)
+        shortage.lasts = false;
 }
 
 struct traces {
@@ -269,9 +276,25 @@ FAILING(int, setsockopt, (int fd, int level, int option, const void *value, sock
 FAILING(int, poll, (struct pollfd * fds, nfds_t count, int timeout), (fds, count, timeout))
 FAILING(ssize_t, recv, (int fd, void *bytes, size_t count, int flags), (fd, bytes, count, flags))
 FAILING(ssize_t, recvmsg, (int fd, struct msghdr *header, int flags), (fd, header, flags))
-FAILING(ssize_t, send, (int fd, const void *bytes, size_t count, int flags),
-        (fd, bytes, count, flags))
-FAILING(ssize_t, sendmsg, (int fd, const struct msghdr *header, int flags), (fd, header, flags))
+
+ssize_t __real_send(int fd, const void *bytes, size_t count, int flags);
+ssize_t __real_sendmsg(int fd, const struct msghdr *header, int flags);
+ssize_t __wrap_send(int fd, const void *bytes, size_t count, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *header, int flags);
+
+ssize_t __wrap_send(int fd, const void *bytes, size_t count, int flags)
+{
+    if (before_write)
+        before_write();
+    return fails(CALL_send) ? -1 : __real_send(fd, bytes, count, flags);
+}
+
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *header, int flags)
+{
+    if (before_write)
+        before_write();
+    return fails(CALL_sendmsg) ? -1 : __real_sendmsg(fd, header, flags);
+}
 
 int __real_getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
                        struct addrinfo **found);

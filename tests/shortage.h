@@ -73,6 +73,9 @@ bool lacks(ssize_t answer);
             fail_msg("%s: %s", #call, tcpmsg_error_name((int)(answer)));                           \
     } while (0)
 
+/* A shortage that lasts has lasted long enough, for this play. */
+void shortage_over(void);
+
 /* Between these two, a shortage that lasts ends while a call waits for that. */
 void relief_begin(void);
 void relief_end(void);
@@ -83,6 +86,9 @@ void call_fails_later(enum scarce_call call, int error, int after);
 
 /* How many calls have failed so; no other one will. */
 int calls_failed(void);
+
+/* Called when the library is about to write, without any lock of its own; NULL: nothing is. */
+extern void (*before_write)(void);
 
 /* While it is set, look-ups of names wait; how many do, and whether a signal could reach one. */
 extern atomic_bool hold_look_ups;

@@ -7,11 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WHOLE "\x80\x01" "abcdefghij"
-
-enum { SIZE = sizeof WHOLE - 1, PARTS = 7 };
-
 static char payload[] = "abcdefghij";
+
+/* The same behind its prefix: what leaves, byte by byte. */
+static const char whole[] = {'\x80', '\x01', 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j'};
+
+enum { SIZE = sizeof whole, PARTS = 7 };
 
 /* Ten bytes in seven parts, some of them empty, two of them nowhere. */
 static const struct iovec parts[PARTS] = {
@@ -44,7 +45,7 @@ static void expect_rest(const tm_message *message, size_t sent)
     int count = tm_message_rest(message, rest, PARTS + 1);
     assert_int_equal(message->sent, sent);
     assert_int_equal(gather(rest, count, bytes), SIZE - sent);
-    assert_memory_equal(bytes, WHOLE + sent, SIZE - sent);
+    assert_memory_equal(bytes, whole + sent, SIZE - sent);
     assert_int_equal(tm_message_is_out(message), sent == SIZE);
 }
 
@@ -95,7 +96,7 @@ static void few_parts_describe_the_beginning_of_the_rest(void **state)
             int count = tm_message_rest(&message, rest, most);
             assert_true(count >= 1 && count <= most);
             size_t described = gather(rest, count, bytes);
-            assert_memory_equal(bytes, WHOLE + sent, described);
+            assert_memory_equal(bytes, whole + sent, described);
         }
     }
 }
@@ -112,9 +113,25 @@ static void its_rest_can_be_kept_wherever_it_was_left(void **state)
         tm_message_keep(&message, &buffer);
         expect_rest(&message, SIZE);
         assert_int_equal(tm_buffer_len(&buffer), 1 + SIZE - sent);
-        assert_memory_equal(tm_buffer_head(&buffer) + 1, WHOLE + sent, SIZE - sent);
+        assert_memory_equal(tm_buffer_head(&buffer) + 1, whole + sent, SIZE - sent);
         tm_buffer_free(&buffer);
     }
+}
+
+static void lined_up_it_is_one_row_of_bytes(void **state)
+{
+    (void)state;
+    tm_message message = new_message(), copy;
+    uint8_t row[SIZE];
+    struct iovec part, rest[2];
+    tm_message_line_up(&message, row, &copy, &part);
+    assert_memory_equal(row, whole, SIZE);
+    assert_int_equal(tm_message_size(&copy), SIZE);
+    assert_int_equal(tm_message_rest(&copy, rest, 2), 1);
+    expect_rest(&copy, 0);
+    expect_rest(&message, 0);
+    tm_message_advance(&copy, 5);
+    expect_rest(&copy, 5);
 }
 
 static void an_empty_message_is_its_prefix(void **state)
@@ -138,6 +155,7 @@ int main(void)
         cmocka_unit_test(it_leaves_in_steps_of_any_size),
         cmocka_unit_test(few_parts_describe_the_beginning_of_the_rest),
         cmocka_unit_test(its_rest_can_be_kept_wherever_it_was_left),
+        cmocka_unit_test(lined_up_it_is_one_row_of_bytes),
         cmocka_unit_test(an_empty_message_is_its_prefix),
     };
     alarm(TEST_SECONDS);

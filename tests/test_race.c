@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Attempts at all addresses of a name, raced as RFC 8305 says; here step by step. */
 #define _GNU_SOURCE
-#include "race.h"
 #include "clock.h"
 #include "crowd.h"
+#include "race.h"
 #include "shortage.h"
 
 #include <arpa/inet.h>
@@ -119,8 +119,8 @@ static void close_ports(const struct ports *ports)
 static void promise_11_IPv6_is_first_and_the_families_take_turns(void **state)
 {
     (void)state;
-    const tm_sockaddr given[] = {v4("127.0.0.1:1"), v4("127.0.0.2:2"), v6(1), v4("127.0.0.3:3"),
-                                 v4("127.0.0.4:4"), v6(2)};
+    const tm_sockaddr given[] = {v4("127.0.0.1:1"), v4("127.0.0.2:2"), v6(1),
+                                 v4("127.0.0.3:3"), v4("127.0.0.4:4"), v6(2)};
     const size_t wanted[] = {2, 0, 5, 1, 3, 4};
     struct run run;
     begin(&run, given, COUNT(given), "name:1");

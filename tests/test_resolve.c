@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A host's addresses: numbers are read, names are looked up, within a time limit. */
 #define _GNU_SOURCE
-#include "resolve.h"
 #include "clock.h"
+#include "resolve.h"
 #include "shortage.h"
 
 #include <arpa/inet.h>

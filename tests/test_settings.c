@@ -48,11 +48,12 @@ static void no_options_are_the_defaults(void **state)
 static void what_is_given_is_what_is_set(void **state)
 {
     (void)state;
-    tm_settings *settings = settings_of(TCPMSG_OPTIONS(
-        .max_message = SSIZE_MAX, .framing = {.width = 8, .little_endian = 1, .counts_prefix = 1},
-        .connect_timeout_ms = 1, .send_timeout_ms = 2, .recv_timeout_ms = 3,
-        .message_timeout_ms = 4, .linger_ms = 5, .spin_us = 6, .backlog = 7, .keepalive_s = 8,
-        .user_timeout_ms = 9, .reuse_port = 1));
+    tm_settings *settings = settings_of(
+        TCPMSG_OPTIONS(.max_message = SSIZE_MAX,
+                       .framing = {.width = 8, .little_endian = 1, .counts_prefix = 1},
+                       .connect_timeout_ms = 1, .send_timeout_ms = 2, .recv_timeout_ms = 3,
+                       .message_timeout_ms = 4, .linger_ms = 5, .spin_us = 6, .backlog = 7,
+                       .keepalive_s = 8, .user_timeout_ms = 9, .reuse_port = 1));
     assert_true(settings->max_message == SSIZE_MAX);
     assert_int_equal(settings->framing.width, 8);
     assert_int_equal(settings->framing.little_endian, 1);
@@ -73,10 +74,10 @@ static void what_is_given_is_what_is_set(void **state)
 static void a_limit_that_is_lifted(void **state)
 {
     (void)state;
-    tm_settings *settings = settings_of(TCPMSG_OPTIONS(
-        .connect_timeout_ms = TCPMSG_NO_LIMIT, .linger_ms = TCPMSG_NO_LINGER,
-        .backlog = TCPMSG_NO_LIMIT, .keepalive_s = TCPMSG_NO_LIMIT,
-        .user_timeout_ms = TCPMSG_NO_LIMIT));
+    tm_settings *settings = settings_of(
+        TCPMSG_OPTIONS(.connect_timeout_ms = TCPMSG_NO_LIMIT, .linger_ms = TCPMSG_NO_LINGER,
+                       .backlog = TCPMSG_NO_LIMIT, .keepalive_s = TCPMSG_NO_LIMIT,
+                       .user_timeout_ms = TCPMSG_NO_LIMIT));
     assert_int_equal(settings->connect_timeout_ms, TCPMSG_NO_LIMIT);
     assert_int_equal(settings->linger_ms, 0);
     assert_int_equal(settings->backlog, INT_MAX);
@@ -118,6 +119,20 @@ static void what_is_refused_is_told_and_makes_nothing(void **state)
     assert_non_null(strstr(why, "backlog"));
     assert_int_equal(story.len, strlen(why));
     assert_int_equal(allocations(), before);
+}
+
+static void a_yes_or_no_is_0_or_1(void **state)
+{
+    (void)state;
+    const tcpmsg_framing framings[] = {{.little_endian = 2}, {.counts_prefix = -1}};
+    for (size_t i = 0; i < COUNT(framings); i++) {
+        tm_settings *settings = NULL;
+        tm_story story;
+        assert_int_equal(
+            tm_settings_make(&settings, TCPMSG_OPTIONS(.framing = framings[i]), &story),
+            TCPMSG_EINVAL);
+        assert_null(settings);
+    }
 }
 
 static void room_for_a_story_has_to_be_somewhere(void **state)
@@ -167,6 +182,7 @@ int main(void)
         cmocka_unit_test(a_limit_that_is_lifted),
         cmocka_unit_test(the_story_is_the_callers_room),
         cmocka_unit_test(what_is_refused_is_told_and_makes_nothing),
+        cmocka_unit_test(a_yes_or_no_is_0_or_1),
         cmocka_unit_test(room_for_a_story_has_to_be_somewhere),
         cmocka_unit_test(no_memory_is_told),
         cmocka_unit_test(the_last_reference_frees_it),

@@ -2,8 +2,8 @@
 /* The ways to a connection when something is short: no call half done, nothing left behind, and
  * the same call works as soon as there is enough again. */
 #define _GNU_SOURCE
-#include "shortage.h"
 #include "reach.h"
+#include "shortage.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -75,10 +75,10 @@ static void dial_through(void)
 
 static void expect_dial_survives(const char *at, const char *host)
 {
+    char bound[TCPMSG_ADDRESS_MAX];
     listener = listen_at(at);
-    bound_address(listener, address);
-    if (host)
-        snprintf(address, sizeof address, "%s%s", host, strrchr(address, ':'));
+    bound_address(listener, bound);
+    snprintf(address, sizeof address, "%s%s", host ? host : "", host ? strrchr(bound, ':') : bound);
     play_through_shortages(dial_through);
     tcpmsg_listener_close(listener);
 }
@@ -141,14 +141,14 @@ static void listen_through(void)
         assert_ptr_equal(made, NO_LISTENER);
         assert_true(strlen(why) > 0);
         assert_true(!hands_down || fcntl(handed_down, F_GETFD) >= 0);
+        assert_true(dead_server || access(strchr(address, ':') + 1, F_OK) != 0);
         assert_int_equal(tcpmsg_listen(&made, address, &options), 0);
     }
     scarce = false;
     bound_address(made, bound);
-    const char *colon = strrchr(bound, ':');
-    char loopback[TCPMSG_ADDRESS_MAX];
-    snprintf(loopback, sizeof loopback, ":%s", colon + 1);
-    expect_reachable(made, strncmp(bound, "unix:", 5) == 0 ? bound : loopback);
+    /* On this machine a port alone reaches every TCP listener. */
+    bool has_port = strncmp(bound, "unix:", strlen("unix:")) != 0;
+    expect_reachable(made, has_port ? strrchr(bound, ':') : bound);
     tcpmsg_listener_close(made);
 }
 
