@@ -41,7 +41,7 @@ typedef struct bench_way {
 
 typedef struct bench_plan {
     const char *title;
-    bool rate;            /* figures are messages a second, else microseconds a message */
+    bool rate;             /* figures are messages a second, else microseconds a message */
     const size_t *lengths; /* ends with 0 */
     const bench_way *ways; /* ends with a NULL name; the first two are the bare sockets */
 } bench_plan;

@@ -149,7 +149,8 @@ int main(int argc, char **argv)
         {"sendmsg", "bare sendmsg a message", sendmsg_each, count_bytes, false, 0},
         {"more", "ours, TCPMSG_MORE, recv_view", send_more, receive_views, true, 0},
         {"each", "ours, without MORE, recv_view", send_each, receive_views, true, 0},
-        {"threads", "ours, 4 threads without MORE, recv_view", send_threads, receive_views, true, 0},
+        {"threads", "ours, 4 threads without MORE, recv_view", send_threads, receive_views, true,
+         0},
         {"recv", "ours, TCPMSG_MORE, recv into a buffer", send_more, receive_copies, true, 0},
         {NULL, NULL, NULL, NULL, false, 0},
     };
