@@ -51,6 +51,7 @@ typedef struct tm_in {
     int64_t message_limit; /* when the message that the peer keeps us waiting for is too late; 0 */
     atomic_int error;      /* why the receiving ended; 0 while it goes on */
     bool busy;             /* a thread has the turn */
+    bool slept;            /* the last receive had to: the next one polls before it reads */
     unsigned waiting;      /* threads that wait for it */
     atomic_bool asleep;    /* its holder polls: `wake` gets its attention */
     tm_wake wake;          /* opened before the first sleep */

@@ -124,6 +124,7 @@ static int wait_for_more(tcpmsg_conn *conn, tm_receive *receive)
     if (may_spin(conn, receive))
         return 0;
     int64_t limit = conn->in.message_limit;
+    conn->in.slept = true;
     sleep_until(conn, limit ? tm_sooner(limit, receive->deadline) : receive->deadline, false);
     return 0;
 }
@@ -148,7 +149,10 @@ static int after_read(tcpmsg_conn *conn, tm_receive *receive, ssize_t n)
 static ssize_t receive_turn(tcpmsg_conn *conn, tm_receive *receive)
 {
     tm_in *in = &conn->in;
-    bool drained = false;
+    /* Who had to sleep for the last message finds the socket empty now: a read would be wasted. */
+    bool waits = in->slept && !(receive->flags & TCPMSG_DONTWAIT);
+    bool drained = waits && tm_buffer_len(&in->buffer) == 0;
+    in->slept = false;
     for (;;) {
         tm_head head;
         int whole = tm_in_look(conn, 0, &head);
