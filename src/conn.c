@@ -9,47 +9,73 @@
 
 #define READ_FIRST ((size_t)16 << 10)
 
-static int init_direction(pthread_mutex_t *lock, pthread_cond_t *turn)
+static int init_waiting(tm_waiting *waiting)
 {
-    if (pthread_mutex_init(lock, NULL) != 0)
+    if (tm_cond_init(&waiting->out_turn) != 0)
         return TCPMSG_ENOMEM;
-    if (tm_cond_init(turn) != 0) {
-        pthread_mutex_destroy(lock);
-        return TCPMSG_ENOMEM;
-    }
+    if (pthread_mutex_init(&waiting->lock, NULL) != 0)
+        goto fail;
+    if (tm_cond_init(&waiting->in_turn) != 0)
+        goto fail_lock;
+    waiting->read_size = READ_FIRST;
+    waiting->wake = TM_WAKE_CLOSED;
     return 0;
+
+fail_lock:
+    pthread_mutex_destroy(&waiting->lock);
+fail:
+    pthread_cond_destroy(&waiting->out_turn);
+    return TCPMSG_ENOMEM;
 }
 
-static void destroy_direction(pthread_mutex_t *lock, pthread_cond_t *turn)
+static void destroy_waiting(tm_waiting *waiting)
 {
-    pthread_cond_destroy(turn);
-    pthread_mutex_destroy(lock);
+    pthread_cond_destroy(&waiting->in_turn);
+    pthread_mutex_destroy(&waiting->lock);
+    pthread_cond_destroy(&waiting->out_turn);
 }
 
-tcpmsg_conn *tm_conn_make(tm_settings *settings)
+/* A connection with `size` zero bytes behind it; NULL without memory. */
+static tcpmsg_conn *make(tm_settings *settings, size_t size)
 {
-    tcpmsg_conn *conn = calloc(1, sizeof *conn);
+    tcpmsg_conn *conn = calloc(1, sizeof *conn + size);
     if (!conn)
         return NULL;
-    if (init_direction(&conn->out.lock, &conn->out.turn) < 0)
-        goto fail;
-    if (init_direction(&conn->in.lock, &conn->in.turn) < 0)
-        goto fail_out;
+    if (pthread_mutex_init(&conn->out.lock, NULL) != 0) {
+        free(conn);
+        return NULL;
+    }
     atomic_init(&conn->refs, 1);
     conn->fd = -1;
     conn->maker = getpid();
     conn->settings = tm_settings_ref(settings);
     atomic_init(&conn->send_timeout_ms, settings->send_timeout_ms);
     atomic_init(&conn->recv_timeout_ms, settings->recv_timeout_ms);
-    conn->in.read_size = READ_FIRST;
-    conn->in.wake = TM_WAKE_CLOSED;
     return conn;
+}
 
-fail_out:
-    destroy_direction(&conn->out.lock, &conn->out.turn);
-fail:
-    free(conn);
-    return NULL;
+tcpmsg_conn *tm_conn_make(tm_settings *settings)
+{
+    tcpmsg_conn *conn = make(settings, sizeof(tm_waiting));
+    if (!conn)
+        return NULL;
+    tm_waiting *waiting = (tm_waiting *)(conn + 1);
+    if (init_waiting(waiting) < 0) {
+        tm_conn_free(conn);
+        return NULL;
+    }
+    conn->waiting = waiting;
+    return conn;
+}
+
+tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, const tm_keeper *keeper, size_t kept_size)
+{
+    tcpmsg_conn *conn = make(settings, kept_size);
+    if (!conn)
+        return NULL;
+    conn->kept = conn + 1;
+    atomic_init(&conn->keeper, keeper);
+    return conn;
 }
 
 void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer)
@@ -64,15 +90,17 @@ void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer)
 
 void tm_conn_free(tcpmsg_conn *conn)
 {
-    destroy_direction(&conn->out.lock, &conn->out.turn);
-    destroy_direction(&conn->in.lock, &conn->in.turn);
+    if (conn->waiting)
+        destroy_waiting(conn->waiting);
+    pthread_mutex_destroy(&conn->out.lock);
     tm_conn_let_go(conn);
 }
 
 void tm_conn_let_go(tcpmsg_conn *conn)
 {
     tm_socket_close(conn->fd);
-    tm_wake_close(&conn->in.wake);
+    if (conn->waiting)
+        tm_wake_close(&conn->waiting->wake);
     tm_outbox_free(&conn->out.box);
     tm_buffer_free(&conn->in.buffer);
     tm_conn_free_story(conn);

@@ -18,73 +18,97 @@
 #include "wake.h"
 
 /*
- * One direction each way, each with a lock that is never held in a system call that moves bytes.
- * A call that needs the socket takes the direction's turn (`busy`); turns, not locks, are what
- * threads wait for, so that every wait has a deadline and an abort can end it.
+ * One direction each way. A lock is never held in a system call that moves bytes: a call that
+ * needs the socket takes the direction's turn (`busy`); turns, not locks, are what threads wait
+ * for, so that every wait has a deadline and an abort can end it.
  */
 
-/* Sending. While `busy`, the turn's holder alone touches the bytes of the box's batch. */
+/* Sending. While `busy`, the turn's holder alone takes bytes out of the box. */
 typedef struct tm_out {
     pthread_mutex_t lock;
-    pthread_cond_t turn; /* the turn is free, or something went out */
     tm_outbox box;
+    size_t leaving;         /* bytes of the box that the turn's holder is writing */
     atomic_int error;       /* why the sending ended; 0 while it goes on */
+    unsigned waiting;       /* threads that wait for the turn, or for their bytes */
     bool busy;              /* a thread has the turn */
     bool staying;           /* ... which stays until what is queued now is out, or hands over */
     bool offered;           /* the turn was left to the threads that wait for it */
+    bool in_call;           /* it is inside the system call, which may bring an error out */
     bool shut;              /* no new sends */
     bool fin;               /* FIN was sent */
-    bool in_call;           /* it is inside the system call, which may bring an error out */
+    bool attended;          /* its keeper was told that there is something to do */
+    bool refused;           /* a send was too much for its keeper, who tells when it is not */
     atomic_bool unattended; /* an early stop left bytes, and no thread that sends is here */
-    unsigned waiting;       /* threads that wait for the turn, or for their bytes */
     uint64_t messages;
     uint64_t bytes;
 } tm_out;
 
-/* Receiving. While `busy`, the turn's holder has the buffer to itself. */
+/* Receiving: what there is, for the thread that has the turn, or for the keeper's. */
 typedef struct tm_in {
-    pthread_mutex_t lock;
-    pthread_cond_t turn;
-    tm_buffer buffer; /* begins with the prefix of the first message not delivered */
-    size_t viewed;    /* bytes at its head that a view delivered; the next receive drops them */
-    size_t read_size; /* how much one read asks for */
+    tm_buffer buffer;      /* begins with the prefix of the first message not delivered */
     int64_t message_limit; /* when the message that the peer keeps us waiting for is too late; 0 */
     atomic_int error;      /* why the receiving ended; 0 while it goes on */
-    bool busy;             /* a thread has the turn */
-    bool slept;            /* the last receive had to: the next one polls before it reads */
-    unsigned waiting;      /* threads that wait for it */
-    atomic_bool asleep;    /* its holder polls: `wake` gets its attention */
-    tm_wake wake;          /* opened before the first sleep */
-    uint64_t messages;
-    uint64_t bytes;
+    atomic_uint_least64_t messages;
+    atomic_uint_least64_t bytes;
 } tm_in;
 
+/* What calls that wait need beside it. A connection that a loop made has none. */
+typedef struct tm_waiting {
+    pthread_cond_t out_turn; /* sending: the turn is free, or something went out */
+    pthread_mutex_t lock;    /* of the receiving, and of all below */
+    pthread_cond_t in_turn;
+    bool busy;          /* a thread has the turn */
+    bool slept;         /* the last receive had to: the next one polls before it reads */
+    unsigned waiting;   /* threads that wait for it */
+    size_t viewed;      /* bytes at the buffer's head that a view delivered; dropped by the next */
+    size_t read_size;   /* how much one read asks for */
+    atomic_bool asleep; /* the turn's holder polls: `wake` gets its attention */
+    tm_wake wake;       /* opened before the first sleep */
+} tm_waiting;
+
 /*
- * Locks: at most one at a time. `fd` changes only in close, which holds both turns for that; it is
- * read with a turn, or under the sending lock.
+ * Who has taken a connection over: a loop, for whom `kept` is. It moves the bytes; calls on the
+ * connection wait for nothing, and tell it what there is to do (conn_kept.c).
+ */
+typedef struct tm_keeper {
+    void (*attend)(tcpmsg_conn *conn);        /* soon; called with the sending lock held */
+    bool (*is_here)(const tcpmsg_conn *conn); /* this is the keeper's own thread */
+    size_t high_water;
+} tm_keeper;
+
+/*
+ * Locks: at most one at a time, but for a keeper's own behind the sending lock. `fd` changes only
+ * in close, which holds both turns for that, and in the keeper's thread; it is read with a turn,
+ * or under the sending lock. `keeper` and `kept` are set
+ * once, under both locks, and `kept` first.
  */
 struct tcpmsg_conn {
     atomic_uint refs;
     int fd;
-    bool tcp;
     pid_t maker; /* the process: a forked child only lets go */
-    tm_settings *settings;
+    bool tcp;
+    bool closing; /* under the sending lock: somebody called close */
     atomic_int send_timeout_ms;
     atomic_int recv_timeout_ms;
     atomic_int os_error;
+    tm_settings *settings;
+    tm_waiting *waiting;
+    _Atomic(const tm_keeper *) keeper;
+    void *kept;
     _Atomic(const char *) why; /* NULL until a direction ends; written once */
     _Atomic(void *) data;
     tm_out out;
     tm_in in;
-    bool closing;             /* under the sending lock: somebody called close */
     struct sockaddr_in6 peer; /* of a TCP connection, v4 or v6: the system forgets it */
 };
 
 /*
  * Made before there is a socket, so that no connected socket is lost to a lack of memory; takes a
  * reference of its own to settings. NULL without memory. Then tm_conn_own takes a socket over.
+ * With a keeper it is the keeper's from the start, and `kept` so many zero bytes in the same block.
  */
 tcpmsg_conn *tm_conn_make(tm_settings *settings);
+tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, const tm_keeper *keeper, size_t kept_size);
 void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer);
 
 /* Frees it without a word to the peer. In a forked child the locks can't be destroyed: let go. */
@@ -96,7 +120,7 @@ void tm_conn_let_go(tcpmsg_conn *conn);
 /* What a push left: nothing, bytes that wait for POLLOUT, or for the system to have memory. */
 enum tm_push { TM_PUSH_DONE, TM_PUSH_WAIT, TM_PUSH_REST };
 
-enum tm_push tm_out_push(tcpmsg_conn *conn); /* writes what it can, without waiting */
+enum tm_push tm_out_push(tcpmsg_conn *conn); /* writes what it can, FIN too, without waiting */
 int tm_out_flush(tcpmsg_conn *conn, int64_t deadline, int flags);
 int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline); /* flush, then FIN */
 void tm_out_end(tcpmsg_conn *conn, int error);
@@ -105,7 +129,19 @@ void tm_out_take_turn(tcpmsg_conn *conn); /* for good */
 /* What ended the sending; a system call that is under way is waited for: it never blocks. */
 int tm_out_error_met(tcpmsg_conn *conn);
 
-/* Receiving: conn_recv.c */
+/* Of a connection that is kept: conn_kept.c */
+
+static inline bool tm_is_kept(const tcpmsg_conn *conn)
+{
+    return atomic_load_explicit(&conn->keeper, memory_order_acquire);
+}
+
+int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags); /* with the sending lock */
+int tm_kept_flush(tcpmsg_conn *conn, bool and_shut);
+void tm_kept_close(tcpmsg_conn *conn);
+void tm_kept_attend(tcpmsg_conn *conn); /* with the sending lock */
+
+/* Receiving: conn_wait.c */
 
 void tm_in_end(tcpmsg_conn *conn, int error);
 void tm_in_take_turn(tcpmsg_conn *conn); /* for good */
@@ -132,5 +168,8 @@ typedef struct tm_ending {
 } tm_ending;
 
 void tm_conn_tell_ending(tcpmsg_conn *conn, const tm_ending *ending);
+
+/* The same of what is in the buffer, and `behind` bytes of the payload beside it. */
+void tm_conn_tell_ending_here(tcpmsg_conn *conn, int error, size_t behind);
 
 #endif

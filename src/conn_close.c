@@ -30,6 +30,8 @@ void tcpmsg_abort(tcpmsg_conn *conn)
         else
             tm_socket_end_both(conn->fd);
     }
+    if (tm_is_kept(conn))
+        tm_kept_attend(conn);
     pthread_mutex_unlock(&conn->out.lock);
 }
 
@@ -135,6 +137,11 @@ int tcpmsg_close(tcpmsg_conn *conn)
     int r = 0;
     if (!conn)
         return 0;
+    if (tm_is_kept(conn)) {
+        if (in_maker(conn))
+            tm_kept_close(conn);
+        return 0;
+    }
     if (!in_maker(conn)) {
         tm_socket_close(conn->fd);
         conn->fd = -1;
@@ -151,14 +158,17 @@ int tcpmsg_close(tcpmsg_conn *conn)
  */
 static void leave_to_parent(tcpmsg_conn *conn)
 {
-    bool quiet = pthread_mutex_trylock(&conn->out.lock) == 0 && !conn->out.busy &&
-                 pthread_mutex_trylock(&conn->in.lock) == 0 && !conn->in.busy;
+    tm_waiting *waiting = conn->waiting;
+    bool quiet = pthread_mutex_trylock(&conn->out.lock) == 0 && !conn->out.busy;
+    if (quiet && waiting)
+        quiet = pthread_mutex_trylock(&waiting->lock) == 0 && !waiting->busy;
     if (quiet) {
         tm_conn_let_go(conn);
         return;
     }
     tm_socket_close(conn->fd);
-    tm_wake_close(&conn->in.wake);
+    if (waiting)
+        tm_wake_close(&waiting->wake);
 }
 
 void tcpmsg_conn_unref(tcpmsg_conn *conn)

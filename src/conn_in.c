@@ -28,10 +28,10 @@ ssize_t tm_in_deliver_direct(tm_in *in, const tm_receive *receive, const tm_head
 static ssize_t read_buffered(tcpmsg_conn *conn, size_t missing, bool *drained)
 {
     tm_in *in = &conn->in;
-    size_t len = tm_buffer_len(&in->buffer);
+    size_t len = tm_buffer_len(&in->buffer), read_size = conn->waiting->read_size;
     size_t wanted = missing < len ? missing : len;
-    if (wanted < in->read_size)
-        wanted = in->read_size;
+    if (wanted < read_size)
+        wanted = read_size;
     if (len == 0 && in->buffer.capacity > 2 * READ_MOST)
         tm_buffer_free(&in->buffer);
     if (tm_buffer_reserve(&in->buffer, wanted) < 0 && tm_buffer_room(&in->buffer) == 0)
@@ -42,8 +42,8 @@ static ssize_t read_buffered(tcpmsg_conn *conn, size_t missing, bool *drained)
     if (n > 0)
         in->buffer.end += (size_t)n;
     *drained = n > 0 && (size_t)n < room;
-    if (n > 0 && !*drained && in->read_size < READ_MOST)
-        in->read_size *= 2;
+    if (n > 0 && !*drained && read_size < READ_MOST)
+        conn->waiting->read_size = 2 * read_size;
     return n;
 }
 

@@ -31,23 +31,44 @@ typedef struct tm_head {
  * lock while there is none. Nothing here waits.
  */
 
-/* 1: the message `skip` bytes into the buffer is whole; 0: not yet; else what is wrong with it. */
-static inline int tm_in_look(const tcpmsg_conn *conn, size_t skip, tm_head *head)
+/* 1: the message that begins with these bytes is whole; 0: not yet; else what is wrong with it. */
+static inline int tm_look(const tm_settings *settings, const uint8_t *bytes, size_t have,
+                          tm_head *head)
 {
-    const tm_in *in = &conn->in;
-    size_t have = tm_buffer_len(&in->buffer) - skip;
     *head = (tm_head){0};
     if (have == 0)
         return 0;
-    const uint8_t *bytes = tm_buffer_head(&in->buffer) + skip;
-    ssize_t prefix = tm_frame_decode(&conn->settings->framing, bytes, have, &head->length);
+    ssize_t prefix = tm_frame_decode(&settings->framing, bytes, have, &head->length);
     if (prefix <= 0)
         return (int)prefix;
-    if (head->length > conn->settings->max_message)
+    if (head->length > settings->max_message)
         return TCPMSG_EMSGSIZE;
     head->prefix = (size_t)prefix;
     head->arrived = have - head->prefix;
     return head->arrived >= head->length;
+}
+
+/* The same of the message `skip` bytes into the buffer. */
+static inline int tm_in_look(const tcpmsg_conn *conn, size_t skip, tm_head *head)
+{
+    const tm_buffer *buffer = &conn->in.buffer;
+    size_t have = tm_buffer_len(buffer) - skip;
+    if (have == 0) {
+        *head = (tm_head){0};
+        return 0;
+    }
+    return tm_look(conn->settings, tm_buffer_head(buffer) + skip, have, head);
+}
+
+/* A message was received: these two are written by one thread at a time. */
+static inline void tm_in_count(tm_in *in, size_t length)
+{
+    atomic_store_explicit(&in->messages,
+                          atomic_load_explicit(&in->messages, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    atomic_store_explicit(&in->bytes,
+                          atomic_load_explicit(&in->bytes, memory_order_relaxed) + length,
+                          memory_order_relaxed);
 }
 
 /*
@@ -57,22 +78,24 @@ static inline int tm_in_look(const tcpmsg_conn *conn, size_t skip, tm_head *head
 ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive);
 
 /* Drops what the last view delivered. */
-static inline void tm_in_end_view(tm_in *in)
+static inline void tm_in_end_view(tcpmsg_conn *conn)
 {
-    if (in->viewed > 0)
-        tm_buffer_consume(&in->buffer, in->viewed);
-    in->viewed = 0;
+    if (conn->waiting->viewed > 0)
+        tm_buffer_consume(&conn->in.buffer, conn->waiting->viewed);
+    conn->waiting->viewed = 0;
 }
 
 /* Hands out the whole message at the buffer's head; its length, or TCPMSG_EBUFSIZE. */
-static inline ssize_t tm_in_deliver(tm_in *in, const tm_receive *receive, const tm_head *head)
+static inline ssize_t tm_in_deliver(tcpmsg_conn *conn, const tm_receive *receive,
+                                    const tm_head *head)
 {
+    tm_in *in = &conn->in;
     const uint8_t *payload = tm_buffer_head(&in->buffer) + head->prefix;
     bool leave = receive->flags & TCPMSG_PEEK;
     in->message_limit = 0;
     if (receive->view) {
         *receive->view = payload;
-        in->viewed = leave ? 0 : head->prefix + head->length;
+        conn->waiting->viewed = leave ? 0 : head->prefix + head->length;
         return (ssize_t)head->length;
     }
     if (receive->size < head->length)

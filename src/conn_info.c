@@ -29,7 +29,7 @@ short tcpmsg_conn_events(const tcpmsg_conn *conn)
         return 0;
     pthread_mutex_t *lock = &writable(conn)->out.lock;
     pthread_mutex_lock(lock);
-    if (!conn->out.error && tm_outbox_len(&conn->out.box) > 0)
+    if (!conn->out.error && conn->out.box.len > 0)
         events = POLLOUT;
     pthread_mutex_unlock(lock);
     return conn->in.error ? events : (short)(events | POLLIN);
@@ -88,7 +88,7 @@ static void ask_tcp(tcpmsg_conn *conn, tcpmsg_info *info)
     info->tcp_state = tcp.state;
     info->rtt_us = tcp.rtt_us;
     info->retransmits = tcp.retransmits;
-    info->unsent_bytes = tcp.unsent_bytes + tm_outbox_len(&conn->out.box);
+    info->unsent_bytes = tcp.unsent_bytes + conn->out.box.len;
     info->unacked_bytes = tcp.unacked_bytes;
 }
 
@@ -103,10 +103,8 @@ int tcpmsg_conn_info(const tcpmsg_conn *conn, tcpmsg_info *info, size_t size)
     full.bytes_sent = own->out.bytes;
     ask_tcp(own, &full);
     pthread_mutex_unlock(&own->out.lock);
-    pthread_mutex_lock(&own->in.lock);
     full.messages_received = own->in.messages;
     full.bytes_received = own->in.bytes;
-    pthread_mutex_unlock(&own->in.lock);
     full.os_error = own->os_error;
     memset(info, 0, size);
     memcpy(info, &full, size < sizeof full ? size : sizeof full);

@@ -23,25 +23,25 @@
 /* A rest while the system has no memory for a socket's data. */
 #define REST (10 * TM_MS)
 
-static void wake_waiting(tm_out *out)
+static void wake_waiting(tcpmsg_conn *conn)
 {
-    if (out->waiting > 0)
-        pthread_cond_broadcast(&out->turn);
+    if (conn->out.waiting > 0)
+        pthread_cond_broadcast(&conn->waiting->out_turn);
 }
 
 /* With the lock held: ends the sending, if it has not ended, and lets the waiting know. */
-static int end_locked(tm_out *out, int error)
+static int end_locked(tcpmsg_conn *conn, int error)
 {
     int none = 0;
-    atomic_compare_exchange_strong(&out->error, &none, error);
-    wake_waiting(out);
-    return out->error;
+    atomic_compare_exchange_strong(&conn->out.error, &none, error);
+    wake_waiting(conn);
+    return conn->out.error;
 }
 
 void tm_out_end(tcpmsg_conn *conn, int error)
 {
     pthread_mutex_lock(&conn->out.lock);
-    end_locked(&conn->out, error);
+    end_locked(conn, error);
     pthread_mutex_unlock(&conn->out.lock);
 }
 
@@ -62,7 +62,7 @@ int tm_out_error_met(tcpmsg_conn *conn)
 static void send_fin_if_due(tcpmsg_conn *conn)
 {
     tm_out *out = &conn->out;
-    if (!out->shut || out->fin || out->error || tm_outbox_len(&out->box) > 0)
+    if (!out->shut || out->fin || out->error || out->box.len > 0)
         return;
     out->fin = true;
     tm_socket_end_output(conn->fd);
@@ -73,27 +73,24 @@ static void free_turn(tcpmsg_conn *conn)
     tm_out *out = &conn->out;
     if (out->error)
         tm_outbox_free(&out->box);
-    else
-        tm_outbox_trim(&out->box);
     send_fin_if_due(conn);
+    out->leaving = 0;
     out->unattended = false;
     out->busy = false;
     out->offered = out->waiting > 0;
-    wake_waiting(out);
+    wake_waiting(conn);
 }
 
 /*
- * One system call, made without the lock: the batch, then what is left of the message. -EAGAIN
- * when the socket took less than it was given: it is full.
+ * One system call, made without the lock: the bytes that are leaving, then what is left of the
+ * message. -EAGAIN when the socket took less than it was given: it is full.
  */
 static ssize_t write_once(tcpmsg_conn *conn, tm_message *message)
 {
     tm_out *out = &conn->out;
     struct iovec parts[PARTS_MOST];
-    int count = 0;
-    size_t batch = tm_buffer_len(&out->box.batch), wanted = 0;
-    if (batch > 0)
-        parts[count++] = (struct iovec){tm_buffer_head(&out->box.batch), batch};
+    size_t wanted = 0;
+    int count = tm_outbox_parts(&out->box, out->leaving, parts, PARTS_MOST);
     if (message)
         count += tm_message_rest(message, parts + count, PARTS_MOST - count);
     for (int i = 0; i < count; i++)
@@ -103,13 +100,14 @@ static ssize_t write_once(tcpmsg_conn *conn, tm_message *message)
     ssize_t n = tm_socket_write(conn->fd, parts, count);
     pthread_mutex_lock(&out->lock);
     out->in_call = false;
-    wake_waiting(out);
+    wake_waiting(conn);
     if (n <= 0)
         return n;
-    size_t from_batch = (size_t)n < batch ? (size_t)n : batch;
-    tm_buffer_consume(&out->box.batch, from_batch);
-    if ((size_t)n > from_batch)
-        tm_message_advance(message, (size_t)n - from_batch);
+    size_t from_box = (size_t)n < out->leaving ? (size_t)n : out->leaving;
+    out->leaving -= from_box;
+    tm_outbox_left(&out->box, from_box);
+    if ((size_t)n > from_box)
+        tm_message_advance(message, (size_t)n - from_box);
     return (size_t)n < wanted ? -EAGAIN : n;
 }
 
@@ -132,7 +130,7 @@ static int give_up(tcpmsg_conn *conn, ssize_t answer)
 {
     int error = tm_conn_os_error(conn, answer);
     tm_conn_tell(conn, "sending failed: %s", tcpmsg_strerror(error));
-    return end_locked(&conn->out, error);
+    return end_locked(conn, error);
 }
 
 /*
@@ -142,8 +140,7 @@ static int give_up(tcpmsg_conn *conn, ssize_t answer)
 static int wait_or_stop(tcpmsg_conn *conn, const tm_put *put, ssize_t answer)
 {
     bool no_memory = answer == -ENOBUFS || answer == -ENOMEM;
-    bool untouched =
-        put->message && put->message->sent == 0 && tm_buffer_len(&conn->out.box.batch) == 0;
+    bool untouched = put->message && put->message->sent == 0 && conn->out.leaving == 0;
     if (!no_memory && answer != -EAGAIN && answer != -EWOULDBLOCK)
         return give_up(conn, answer);
     if (no_memory && (untouched || put->flags & TCPMSG_DONTWAIT))
@@ -175,10 +172,10 @@ static int write_all(tcpmsg_conn *conn, const tm_put *put)
     while (!out->error) {
         bool done = is_done(out, put);
         if (done || !put->message)
-            tm_outbox_collect(&out->box); /* no memory for it: soon the batch is empty */
+            out->leaving = out->box.len;
         if (done && tm_outbox_position(&out->box) >= taken_along) {
             taken_along = out->box.accepted;
-            if (tm_outbox_len(&out->box) == 0 || out->waiting > 0 || passes == EXTRA_PASSES)
+            if (out->box.len == 0 || out->waiting > 0 || passes == EXTRA_PASSES)
                 return 0;
             if (++passes == EXTRA_PASSES)
                 out->staying = false;
@@ -196,18 +193,9 @@ static int write_all(tcpmsg_conn *conn, const tm_put *put)
 }
 
 /*
- * What was queued goes before a message. Room for the rest of it is had before its first byte
- * leaves, which is when the batch is out.
+ * Takes the free turn, writes, and frees it. What was queued goes before a message; one that has
+ * begun is accepted, for whose rest there is room.
  */
-static int prepare(tm_out *out, const tm_message *message)
-{
-    size_t size = tm_message_size(message);
-    if (tm_outbox_collect(&out->box) < 0)
-        return TCPMSG_ENOMEM;
-    return out->box.batch.capacity >= size ? 0 : tm_buffer_reserve(&out->box.batch, size);
-}
-
-/* Takes the free turn, writes, and frees it. A message, prepared, that has begun is accepted. */
 static int lead(tcpmsg_conn *conn, tm_put put)
 {
     tm_out *out = &conn->out;
@@ -220,6 +208,7 @@ static int lead(tcpmsg_conn *conn, tm_put put)
     }
     out->busy = true;
     out->offered = false;
+    out->leaving = out->box.len;
     out->staying = put.deadline == TM_FOREVER && !(put.flags & TCPMSG_DONTWAIT);
     int r = write_all(conn, &put);
     if (is_done(out, &put)) {
@@ -227,17 +216,20 @@ static int lead(tcpmsg_conn *conn, tm_put put)
     } else if (out->error) {
         r = out->error;
     } else if (put.message && put.message->sent > 0) {
-        tm_outbox_keep(&out->box, put.message);
+        tm_outbox_keep(&out->box, put.message, put.room);
+        put.room = NULL;
         r = 0;
     }
+    tm_outbox_reuse(&out->box, put.room);
     free_turn(conn);
     return r;
 }
 
-static bool wait_turn(tm_out *out, int64_t deadline)
+static bool wait_turn(tcpmsg_conn *conn, int64_t deadline)
 {
+    tm_out *out = &conn->out;
     out->waiting++;
-    bool in_time = tm_cond_wait(&out->turn, &out->lock, deadline);
+    bool in_time = tm_cond_wait(&conn->waiting->out_turn, &out->lock, deadline);
     if (--out->waiting == 0)
         out->offered = false;
     return in_time;
@@ -257,7 +249,7 @@ static int get_turn(tcpmsg_conn *conn, tm_put *put)
         if (queued && is_done(out, put))
             return 0;
         if (out->error && queued && out->in_call) {
-            wait_turn(out, TM_FOREVER); /* the call may be writing it all the same */
+            wait_turn(conn, TM_FOREVER); /* the call may be writing it all the same */
             continue;
         }
         if (out->error)
@@ -280,7 +272,7 @@ static int get_turn(tcpmsg_conn *conn, tm_put *put)
             return TCPMSG_EAGAIN;
         if (!in_time)
             return TCPMSG_ETIMEDOUT;
-        in_time = wait_turn(out, put->deadline);
+        in_time = wait_turn(conn, put->deadline);
         waited = true;
     }
 }
@@ -296,8 +288,8 @@ static void leave(tcpmsg_conn *conn, const tm_put *put, int answer)
     if (answer < 0)
         rest.flags = TCPMSG_DONTWAIT;
     if (out->waiting > 0)
-        wake_waiting(out);
-    else if (!out->error && tm_outbox_len(&out->box) > 0)
+        wake_waiting(conn);
+    else if (!out->error && out->box.len > 0)
         lead(conn, rest);
 }
 
@@ -307,13 +299,15 @@ int tm_out_put(tcpmsg_conn *conn, tm_put put)
     bool is_send = put.message;
     int r = get_turn(conn, &put);
     bool queued = is_send && !put.message;
-    if (r == 1 && put.message && prepare(out, put.message) < 0)
-        r = TCPMSG_ENOMEM;
+    if (r == 1 && put.message) {
+        put.room = tm_outbox_room(&out->box, tm_message_size(put.message));
+        r = put.room ? 1 : TCPMSG_ENOMEM;
+    }
     if (r == 1)
         r = lead(conn, put);
     else if (!out->busy)
         leave(conn, &put, r);
-    if (!out->busy && out->waiting == 0 && tm_outbox_len(&out->box) > 0) {
+    if (!out->busy && out->waiting == 0 && out->box.len > 0) {
         out->unattended = true;
         tm_in_nudge(conn); /* the receiver that sleeps looks after it */
     }
@@ -334,9 +328,10 @@ enum tm_push tm_out_push(tcpmsg_conn *conn)
     tm_out *out = &conn->out;
     enum tm_push left = TM_PUSH_DONE;
     pthread_mutex_lock(&out->lock);
-    if (!out->busy && !out->error && tm_outbox_len(&out->box) > 0) {
+    bool fin_is_due = out->shut && !out->fin;
+    if (!out->busy && !out->error && (out->box.len > 0 || fin_is_due)) {
         int r = lead(conn, (tm_put){.target = out->box.accepted, .flags = TCPMSG_DONTWAIT});
-        if (!out->error && tm_outbox_len(&out->box) > 0)
+        if (!out->error && out->box.len > 0)
             left = r == TCPMSG_ENOMEM ? TM_PUSH_REST : TM_PUSH_WAIT;
         out->unattended = left != TM_PUSH_DONE;
     }
@@ -359,14 +354,14 @@ int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline)
     int r = 0;
     pthread_mutex_lock(&out->lock);
     out->shut = true;
-    wake_waiting(out);
+    wake_waiting(conn);
     while (r == 0 && !out->fin) {
         /* A message that another thread leads is accepted only once that thread leaves it. */
         r = tm_out_put_accepted(conn, deadline, 0);
         if (r == 0 && !out->busy)
             send_fin_if_due(conn);
         else if (r == 0 && in_time)
-            in_time = wait_turn(out, deadline);
+            in_time = wait_turn(conn, deadline);
         else if (r == 0)
             r = TCPMSG_ETIMEDOUT;
     }
@@ -383,7 +378,7 @@ void tm_out_take_turn(tcpmsg_conn *conn)
     if (out->busy)
         tm_socket_end_both(conn->fd); /* wakes a thread that waits to write */
     while (out->busy)
-        wait_turn(out, TM_FOREVER);
+        wait_turn(conn, TM_FOREVER);
     out->busy = true;
     pthread_mutex_unlock(&out->lock);
 }

@@ -7,6 +7,7 @@
 /* What one call wants out. */
 typedef struct tm_put {
     tm_message *message; /* NULL for a flush, and once it has joined the queue */
+    tm_chunk *room;      /* for the message's rest: had before its first byte leaves */
     uint64_t target;     /* then: how many of the accepted bytes are to be out */
     int64_t deadline;
     int flags;
@@ -21,7 +22,7 @@ int tm_out_put_accepted(tcpmsg_conn *conn, int64_t deadline, int flags);
 
 static inline bool tm_out_fits(const tm_out *out, const tm_message *message)
 {
-    return tm_outbox_fits(&out->box, tm_message_size(message), out->busy);
+    return tm_outbox_fits(&out->box, tm_message_size(message), out->leaving);
 }
 
 #endif

@@ -6,26 +6,28 @@ static inline ssize_t take(tcpmsg_conn *conn, const tm_receive *receive)
 {
     tm_in *in = &conn->in;
     tm_head head;
-    if (in->busy)
+    if (tm_is_kept(conn))
+        return TCPMSG_EINVAL;
+    if (conn->waiting->busy)
         return TCPMSG_EAGAIN;
-    tm_in_end_view(in);
+    tm_in_end_view(conn);
     if (in->error)
         return in->error;
-    return tm_in_look(conn, 0, &head) == 1 ? tm_in_deliver(in, receive, &head) : TCPMSG_EAGAIN;
+    return tm_in_look(conn, 0, &head) == 1 ? tm_in_deliver(conn, receive, &head) : TCPMSG_EAGAIN;
 }
 
 static inline ssize_t receive_message(tcpmsg_conn *conn, const tm_receive *receive)
 {
-    tm_in *in = &conn->in;
-    pthread_mutex_lock(&in->lock);
+    tm_waiting *waiting = conn->waiting;
+    if (!waiting)
+        return TCPMSG_EINVAL; /* a loop's, from the start */
+    pthread_mutex_lock(&waiting->lock);
     ssize_t n = take(conn, receive);
     if (n == TCPMSG_EAGAIN)
         n = tm_in_receive(conn, *receive);
-    if (n >= 0 && !(receive->flags & TCPMSG_PEEK)) {
-        in->messages++;
-        in->bytes += (size_t)n;
-    }
-    pthread_mutex_unlock(&in->lock);
+    if (n >= 0 && !(receive->flags & TCPMSG_PEEK))
+        tm_in_count(&conn->in, (size_t)n);
+    pthread_mutex_unlock(&waiting->lock);
     return n;
 }
 
@@ -47,18 +49,18 @@ ssize_t tcpmsg_recv_view(tcpmsg_conn *conn, const void **message, int flags)
 
 ssize_t tcpmsg_next_length(const tcpmsg_conn *conn)
 {
-    if (!conn)
+    if (!conn || !conn->waiting)
         return TCPMSG_EINVAL;
-    tm_in *in = (tm_in *)&conn->in;
+    tm_waiting *waiting = conn->waiting;
     tm_head head;
-    pthread_mutex_lock(&in->lock);
-    ssize_t n = in->error;
-    if (n == 0 && in->busy)
+    pthread_mutex_lock(&waiting->lock);
+    ssize_t n = tm_is_kept(conn) ? TCPMSG_EINVAL : conn->in.error;
+    if (n == 0 && waiting->busy)
         n = TCPMSG_EAGAIN;
     if (n == 0) {
-        int whole = tm_in_look(conn, in->viewed, &head);
+        int whole = tm_in_look(conn, waiting->viewed, &head);
         n = whole == 1 ? (ssize_t)head.length : whole == 0 ? TCPMSG_EAGAIN : whole;
     }
-    pthread_mutex_unlock(&in->lock);
+    pthread_mutex_unlock(&waiting->lock);
     return n;
 }

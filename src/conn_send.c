@@ -2,6 +2,7 @@
 #include "conn_out.h"
 
 #include <stdint.h>
+#include <string.h>
 
 #include "error.h"
 #include "frame.h"
@@ -30,6 +31,8 @@ static int send_locked(tcpmsg_conn *conn, tm_message *message, int64_t deadline,
         return out->error;
     if (out->shut)
         return TCPMSG_ECLOSED;
+    if (conn->keeper)
+        return tm_kept_send(conn, message, flags);
     if (flags & TCPMSG_MORE && tm_message_size(message) <= TM_HOLD_MOST)
         return join_queue(conn, message, deadline, flags);
     return tm_out_put(conn, (tm_put){.message = message, .deadline = deadline, .flags = flags});
@@ -52,18 +55,18 @@ static int send_message(tcpmsg_conn *conn, tm_message *message, int64_t deadline
 static bool hold(tcpmsg_conn *conn, const void *bytes, size_t length)
 {
     tm_out *out = &conn->out;
-    tm_buffer *queue = &out->box.queue;
-    size_t room = TCPMSG_PREFIX_MAX + length;
-    if (out->error || out->shut || !tm_outbox_fits(&out->box, room, out->busy))
+    uint8_t prefix[TCPMSG_PREFIX_MAX];
+    size_t room = sizeof prefix + length;
+    if (out->error || out->shut || conn->keeper || !tm_outbox_fits(&out->box, room, out->leaving))
         return false;
-    if (tm_buffer_room(queue) < room && tm_outbox_grow(&out->box, room) < 0)
+    int prefix_len = tm_frame_encode(&conn->settings->framing, length, prefix);
+    uint8_t *place = prefix_len < 0 ? NULL : tm_outbox_place(&out->box, room);
+    if (!place)
         return false;
-    int prefix_len = tm_frame_encode(&conn->settings->framing, length, tm_buffer_tail(queue));
-    if (prefix_len < 0)
-        return false;
-    queue->end += (size_t)prefix_len;
-    tm_buffer_append(queue, bytes, length);
-    out->box.accepted += (size_t)prefix_len + length;
+    memcpy(place, prefix, sizeof prefix);
+    if (length > 0)
+        memcpy(place + prefix_len, bytes, length);
+    tm_outbox_came(&out->box, (size_t)prefix_len + length);
     out->messages++;
     out->bytes += length;
     return true;
@@ -123,10 +126,16 @@ int tcpmsg_flush(tcpmsg_conn *conn, int flags)
 {
     if (!conn || flags & ~TCPMSG_DONTWAIT)
         return TCPMSG_EINVAL;
+    if (tm_is_kept(conn))
+        return tm_kept_flush(conn, false);
     return tm_out_flush(conn, send_deadline(conn, flags), flags);
 }
 
 int tcpmsg_shutdown(tcpmsg_conn *conn)
 {
-    return conn ? tm_out_shutdown(conn, tm_deadline(conn->send_timeout_ms)) : TCPMSG_EINVAL;
+    if (!conn)
+        return TCPMSG_EINVAL;
+    if (tm_is_kept(conn))
+        return tm_kept_flush(conn, true);
+    return tm_out_shutdown(conn, tm_deadline(conn->send_timeout_ms));
 }

@@ -12,39 +12,32 @@
 
 void tm_in_nudge(tcpmsg_conn *conn)
 {
-    if (conn->in.asleep)
-        tm_wake_signal(&conn->in.wake);
+    if (conn->waiting && conn->waiting->asleep)
+        tm_wake_signal(&conn->waiting->wake);
 }
 
 void tm_in_end(tcpmsg_conn *conn, int error)
 {
-    tm_in *in = &conn->in;
+    tm_waiting *waiting = conn->waiting;
     int none = 0;
-    pthread_mutex_lock(&in->lock);
-    atomic_compare_exchange_strong(&in->error, &none, error);
-    if (in->waiting > 0)
-        pthread_cond_broadcast(&in->turn);
-    pthread_mutex_unlock(&in->lock);
+    if (waiting)
+        pthread_mutex_lock(&waiting->lock);
+    atomic_compare_exchange_strong(&conn->in.error, &none, error);
+    if (!waiting)
+        return;
+    if (waiting->waiting > 0)
+        pthread_cond_broadcast(&waiting->in_turn);
+    pthread_mutex_unlock(&waiting->lock);
     tm_in_nudge(conn);
 }
 
 /* With the turn: ends the receiving, and tells how far the message had come. */
 static int end_here(tcpmsg_conn *conn, const tm_receive *receive, int error)
 {
-    tm_in *in = &conn->in;
-    struct tm_ending ending = {.error = error, .first = in->messages == 0};
-    size_t have = tm_buffer_len(&in->buffer);
-    if (have > 0) {
-        ending.bytes = tm_buffer_head(&in->buffer);
-        ending.count = have;
-        int prefix = tm_frame_value(&conn->settings->framing, ending.bytes, have, &ending.length);
-        ending.prefix = prefix > 0 ? (size_t)prefix : 0;
-        ending.arrived = have - ending.prefix + receive->direct;
-    }
-    tm_conn_tell_ending(conn, &ending);
+    tm_conn_tell_ending_here(conn, error, receive->direct);
     tm_in_end(conn, error);
-    tm_buffer_free(&in->buffer);
-    return in->error;
+    tm_buffer_free(&conn->in.buffer);
+    return conn->in.error;
 }
 
 /* The read answered 0 or an error: the receiving is over, for a reason to be told truly. */
@@ -70,22 +63,22 @@ static int end_of_stream(tcpmsg_conn *conn, const tm_receive *receive, ssize_t a
  */
 static void sleep_until(tcpmsg_conn *conn, int64_t deadline, bool no_memory)
 {
-    tm_in *in = &conn->in;
-    bool can_wake = in->wake.read_fd >= 0 || tm_wake_open(&in->wake) == 0;
-    in->asleep = can_wake;
+    tm_waiting *waiting = conn->waiting;
+    bool can_wake = waiting->wake.read_fd >= 0 || tm_wake_open(&waiting->wake) == 0;
+    waiting->asleep = can_wake;
     enum tm_push left = tm_out_push(conn);
     struct pollfd fds[2] = {
         {.fd = no_memory ? -1 : conn->fd,
          .events = left == TM_PUSH_WAIT ? POLLIN | POLLOUT : POLLIN},
-        {.fd = in->wake.read_fd, .events = POLLIN},
+        {.fd = waiting->wake.read_fd, .events = POLLIN},
     };
     if (!can_wake || no_memory || left == TM_PUSH_REST)
         deadline = tm_sooner(deadline, tm_now() + NAP);
-    if (!in->error)
+    if (!conn->in.error)
         tm_socket_wait(fds, can_wake ? 2 : 1, deadline);
-    in->asleep = false;
+    waiting->asleep = false;
     if (fds[1].revents)
-        tm_wake_clear(&in->wake);
+        tm_wake_clear(&waiting->wake);
 }
 
 /* The peer keeps us waiting for the rest of a message: from the first time on its clock runs. */
@@ -124,7 +117,7 @@ static int wait_for_more(tcpmsg_conn *conn, tm_receive *receive)
     if (may_spin(conn, receive))
         return 0;
     int64_t limit = conn->in.message_limit;
-    conn->in.slept = true;
+    conn->waiting->slept = true;
     sleep_until(conn, limit ? tm_sooner(limit, receive->deadline) : receive->deadline, false);
     return 0;
 }
@@ -150,9 +143,9 @@ static ssize_t receive_turn(tcpmsg_conn *conn, tm_receive *receive)
 {
     tm_in *in = &conn->in;
     /* Who had to sleep for the last message finds the socket empty now: a read would be wasted. */
-    bool waits = in->slept && !(receive->flags & TCPMSG_DONTWAIT);
+    bool waits = conn->waiting->slept && !(receive->flags & TCPMSG_DONTWAIT);
     bool drained = waits && tm_buffer_len(&in->buffer) == 0;
-    in->slept = false;
+    conn->waiting->slept = false;
     for (;;) {
         tm_head head;
         int whole = tm_in_look(conn, 0, &head);
@@ -161,7 +154,7 @@ static ssize_t receive_turn(tcpmsg_conn *conn, tm_receive *receive)
         if (whole < 0)
             return end_here(conn, receive, whole);
         if (whole)
-            return tm_in_deliver(in, receive, &head);
+            return tm_in_deliver(conn, receive, &head);
         if (receive->direct > 0 && head.arrived + receive->direct >= head.length)
             return tm_in_deliver_direct(in, receive, &head);
         ssize_t n = drained ? -EAGAIN : tm_in_read(conn, receive, &head, &drained);
@@ -181,60 +174,60 @@ static ssize_t receive_turn(tcpmsg_conn *conn, tm_receive *receive)
 /* With the lock held: waits until no other thread receives. */
 static int get_turn(tcpmsg_conn *conn, int flags, int64_t deadline)
 {
-    tm_in *in = &conn->in;
-    if (in->busy) {
+    tm_waiting *waiting = conn->waiting;
+    if (waiting->busy) {
         /* This thread, too, must not wait for something in its own buffer. */
-        pthread_mutex_unlock(&in->lock);
+        pthread_mutex_unlock(&waiting->lock);
         if (tm_out_push(conn) != TM_PUSH_DONE)
             tm_in_nudge(conn);
-        pthread_mutex_lock(&in->lock);
+        pthread_mutex_lock(&waiting->lock);
     }
-    while (in->busy) {
-        if (in->error)
-            return in->error;
+    while (waiting->busy) {
+        if (conn->in.error)
+            return conn->in.error;
         if (flags & TCPMSG_DONTWAIT)
             return TCPMSG_EAGAIN;
-        in->waiting++;
-        bool in_time = tm_cond_wait(&in->turn, &in->lock, deadline);
-        in->waiting--;
-        if (!in_time && in->busy)
+        waiting->waiting++;
+        bool in_time = tm_cond_wait(&waiting->in_turn, &waiting->lock, deadline);
+        waiting->waiting--;
+        if (!in_time && waiting->busy)
             return TCPMSG_ETIMEDOUT;
     }
-    in->busy = true;
+    waiting->busy = true;
     return 0;
 }
 
-static void free_turn(tm_in *in)
+static void free_turn(tm_waiting *waiting)
 {
-    in->busy = false;
-    if (in->waiting > 0)
-        pthread_cond_signal(&in->turn);
+    waiting->busy = false;
+    if (waiting->waiting > 0)
+        pthread_cond_signal(&waiting->in_turn);
 }
 
 void tm_in_take_turn(tcpmsg_conn *conn)
 {
-    tm_in *in = &conn->in;
-    pthread_mutex_lock(&in->lock);
-    while (in->busy) {
-        in->waiting++;
-        pthread_cond_wait(&in->turn, &in->lock);
-        in->waiting--;
+    tm_waiting *waiting = conn->waiting;
+    pthread_mutex_lock(&waiting->lock);
+    while (waiting->busy) {
+        waiting->waiting++;
+        pthread_cond_wait(&waiting->in_turn, &waiting->lock);
+        waiting->waiting--;
     }
-    in->busy = true;
-    pthread_mutex_unlock(&in->lock);
+    waiting->busy = true;
+    pthread_mutex_unlock(&waiting->lock);
 }
 
 ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive)
 {
-    tm_in *in = &conn->in;
+    tm_waiting *waiting = conn->waiting;
     receive.deadline = receive.flags & TCPMSG_DONTWAIT ? 0 : tm_deadline(conn->recv_timeout_ms);
     int r = get_turn(conn, receive.flags, receive.deadline);
     if (r < 0)
         return r;
-    tm_in_end_view(in);
-    pthread_mutex_unlock(&in->lock);
+    tm_in_end_view(conn);
+    pthread_mutex_unlock(&waiting->lock);
     ssize_t n = receive_turn(conn, &receive);
-    pthread_mutex_lock(&in->lock);
-    free_turn(in);
+    pthread_mutex_lock(&waiting->lock);
+    free_turn(waiting);
     return n;
 }

@@ -8,6 +8,7 @@
 
 #include "bytes.h"
 #include "error.h"
+#include "frame.h"
 #include "guess.h"
 
 #define STORY_MOST 400
@@ -155,4 +156,19 @@ void tm_conn_tell_ending(tcpmsg_conn *conn, const tm_ending *ending)
         tell_cut_off(conn, ending, &story);
     }
     tm_conn_tell(conn, "%s", text);
+}
+
+void tm_conn_tell_ending_here(tcpmsg_conn *conn, int error, size_t behind)
+{
+    const tm_in *in = &conn->in;
+    tm_ending ending = {.error = error, .first = in->messages == 0};
+    size_t have = tm_buffer_len(&in->buffer);
+    if (have > 0) {
+        ending.bytes = tm_buffer_head(&in->buffer);
+        ending.count = have;
+        int prefix = tm_frame_value(&conn->settings->framing, ending.bytes, have, &ending.length);
+        ending.prefix = prefix > 0 ? (size_t)prefix : 0;
+        ending.arrived = have - ending.prefix + behind;
+    }
+    tm_conn_tell_ending(conn, &ending);
 }

@@ -49,16 +49,20 @@ void tm_message_line_up(const tm_message *message, uint8_t *row, tm_message *cop
     *copy = (tm_message){.parts = part, .count = 1, .length = len};
 }
 
-void tm_message_keep(tm_message *message, tm_buffer *buffer)
+void tm_message_keep(tm_message *message, uint8_t *place)
 {
-    if (message->sent < message->prefix_len)
-        tm_buffer_append(buffer, message->prefix + message->sent,
-                         message->prefix_len - message->sent);
+    if (message->sent < message->prefix_len) {
+        size_t count = message->prefix_len - message->sent;
+        memcpy(place, message->prefix + message->sent, count);
+        place += count;
+    }
     for (; message->part < message->count; message->part++, message->offset = 0) {
         const struct iovec *part = &message->parts[message->part];
-        if (part->iov_len > message->offset)
-            tm_buffer_append(buffer, (const uint8_t *)part->iov_base + message->offset,
-                             part->iov_len - message->offset);
+        if (part->iov_len == message->offset)
+            continue;
+        size_t count = part->iov_len - message->offset;
+        memcpy(place, (const uint8_t *)part->iov_base + message->offset, count);
+        place += count;
     }
     message->sent = tm_message_size(message);
 }

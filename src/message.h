@@ -9,8 +9,6 @@
 
 #include <tcpmsg/frame.h>
 
-#include "buffer.h"
-
 /*
  * A message on its way out of the caller's memory. Invariant: `sent` counts the bytes of prefix
  * and payload that are out, and (part, offset) is where the rest of the payload begins.
@@ -46,7 +44,7 @@ void tm_message_advance(tm_message *message, size_t count);
 void tm_message_line_up(const tm_message *message, uint8_t *row, tm_message *copy,
                         struct iovec *part);
 
-/* Copies the rest to a buffer that has the room; the message is out then. */
-void tm_message_keep(tm_message *message, tm_buffer *buffer);
+/* Copies the rest to where there is room for it; the message is out then. */
+void tm_message_keep(tm_message *message, uint8_t *place);
 
 #endif

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
-#include "buffer.h"
 #include "message.h"
 
 /*
@@ -16,47 +16,79 @@
  */
 #define TM_HOLD_MOST ((size_t)65535 - 20 - 32)
 
+/* Memory that stays where it is while a system call reads its bytes and others are added. */
+typedef struct tm_chunk {
+    struct tm_chunk *next;
+    size_t start; /* the first byte that has not left */
+    size_t end;   /* behind the last byte */
+    size_t capacity;
+    uint8_t bytes[];
+} tm_chunk;
+
 /*
- * Bytes on their way out, in order: `batch` first, which a system call may be reading just now,
- * then `queue`, which takes what is accepted meanwhile.
+ * Bytes on their way out, in order. They are copied once, when they come.
+ * Invariant: no chunk of the row is empty, and `len` counts the bytes of all of them.
  */
 typedef struct tm_outbox {
-    tm_buffer batch;
-    tm_buffer queue;
+    tm_chunk *first;
+    tm_chunk *last;
+    tm_chunk *spare;   /* an empty one, kept for what comes next; or NULL */
+    size_t len;        /* bytes that wait */
     uint64_t accepted; /* bytes that ever came in */
 } tm_outbox;
 
-static inline size_t tm_outbox_len(const tm_outbox *box)
-{
-    return tm_buffer_len(&box->batch) + tm_buffer_len(&box->queue);
-}
+bool tm_outbox_valid(const tm_outbox *box);
 
 /* How many of the bytes that ever came in have left. */
 static inline uint64_t tm_outbox_position(const tm_outbox *box)
 {
-    return box->accepted - tm_outbox_len(box);
+    return box->accepted - box->len;
 }
 
-/* Whether `size` more bytes may wait; a batch that is being written does not count. */
-static inline bool tm_outbox_fits(const tm_outbox *box, size_t size, bool writing)
+/* Whether `size` more bytes may wait, beside `leaving` ones that are being written. */
+static inline bool tm_outbox_fits(const tm_outbox *box, size_t size, size_t leaving)
 {
-    size_t held = writing ? tm_buffer_len(&box->queue) : tm_outbox_len(box);
+    size_t held = box->len - leaving;
     return held < TM_HOLD_MOST && size <= TM_HOLD_MOST - held;
 }
 
-/* Room in the queue for `size` bytes that fit; 0 or TCPMSG_ENOMEM. */
-int tm_outbox_grow(tm_outbox *box, size_t size);
+/* A place for `size` bytes in a row; NULL without memory. tm_outbox_came makes them part of it. */
+uint8_t *tm_outbox_new_place(tm_outbox *box, size_t size);
 
-/* A whole message to the end of the queue, where it fits; 0 or TCPMSG_ENOMEM. */
+static inline uint8_t *tm_outbox_place(tm_outbox *box, size_t size)
+{
+    tm_chunk *last = box->last;
+    if (last && last->capacity - last->end >= size)
+        return last->bytes + last->end;
+    return tm_outbox_new_place(box, size);
+}
+
+static inline void tm_outbox_came(tm_outbox *box, size_t size)
+{
+    box->last->end += size;
+    box->len += size;
+    box->accepted += size;
+}
+
+/* A whole message, which is not empty on the wire, to the end; 0 or TCPMSG_ENOMEM. */
 int tm_outbox_add(tm_outbox *box, tm_message *message);
 
-/* The rest of a message to the end of the batch, where there is room. */
-void tm_outbox_keep(tm_outbox *box, tm_message *message);
+/* Room for a message that may have to be kept: the spare chunk, or a new one. NULL: no memory. */
+tm_chunk *tm_outbox_room(tm_outbox *box, size_t size);
 
-/* Makes the queue part of the batch; 0 or TCPMSG_ENOMEM, which an empty batch never gives. */
-int tm_outbox_collect(tm_outbox *box);
+/* The rest of a message that has begun, in front of all that waits. */
+void tm_outbox_keep(tm_outbox *box, tm_message *message, tm_chunk *room);
 
-/* Gives back what an emptied buffer holds beyond what TCPMSG_MORE fills. */
+/* Describes the first bytes, at most `limit`, in at most `most` parts; their number. */
+int tm_outbox_parts(const tm_outbox *box, size_t limit, struct iovec *parts, int most);
+
+/* The first `count` bytes have left. */
+void tm_outbox_left(tm_outbox *box, size_t count);
+
+/* An empty chunk becomes the spare one, if it is the better for it; NULL is fine. */
+void tm_outbox_reuse(tm_outbox *box, tm_chunk *chunk);
+
+/* Gives the spare chunk's memory back. */
 void tm_outbox_trim(tm_outbox *box);
 
 /* Drops what has not left, as if it had never come. */

@@ -16,8 +16,8 @@ FLOORS = [
     },
     {'address', 'clock', 'resolve', 'socket', 'wake'},
     {
-        'conn', 'conn_close', 'conn_in', 'conn_info', 'conn_out', 'conn_recv', 'conn_send',
-        'conn_wait', 'conn_why',
+        'conn', 'conn_close', 'conn_in', 'conn_info', 'conn_kept', 'conn_out', 'conn_recv',
+        'conn_send', 'conn_wait', 'conn_why',
     },
     {'accept', 'dial', 'listen', 'listener', 'listener_unix', 'race'},
 ]

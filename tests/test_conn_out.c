@@ -14,7 +14,7 @@ enum { GIANT = 4 << 20, LARGE = 100000 };
 
 static ssize_t send_filled(struct call *call, size_t length)
 {
-    uint8_t *message = malloc(length);
+    uint8_t *message = calloc(1, length);
     fill(message, length, call->seed);
     int result = tcpmsg_send(call->conn, message, length, 0);
     free(message);
@@ -99,7 +99,7 @@ static void promise_1_no_memory_to_queue_behind_another(void **state)
     struct call giant;
     int raw;
     begin_giant(&giant, &raw);
-    call_fails(CALL_realloc, ENOMEM, 1);
+    call_fails(CALL_malloc, ENOMEM, 1);
     assert_code(tcpmsg_send(giant.conn, "refused", 7, 0), TCPMSG_ENOMEM);
     assert_int_equal(calls_failed(), 1);
     assert_int_equal(tcpmsg_send(giant.conn, "queued", 6, 0), 0);
@@ -120,7 +120,7 @@ static ssize_t read_it_all(struct call *call)
 }
 
 /* The thread that the turn is left to has no memory to use it: the next one must not wait for it.
- * Which of the two comes first is chance, so it is tried a few times. */
+ * Which of the two that is is chance, so it is tried a few times. */
 static void a_turn_that_was_not_used_is_passed_on(void **state)
 {
     (void)state;
@@ -131,11 +131,12 @@ static void a_turn_that_was_not_used_is_passed_on(void **state)
         refused.conn = both.conn;
         call_start_asleep(&both);
         call_start_asleep(&refused);
-        call_fails(CALL_realloc, ENOMEM, 1);
+        call_fails(CALL_malloc, ENOMEM, 1);
         call_start(&reader);
-        assert_code(call_finish(&refused), TCPMSG_ENOMEM);
+        ssize_t one = call_finish(&refused), other = call_finish(&both);
         assert_int_equal(calls_failed(), 1);
-        assert_int_equal(call_finish(&both), 0);
+        assert_code(one < 0 ? one : other, TCPMSG_ENOMEM);
+        assert_int_equal(one < 0 ? other : one, 0);
         assert_int_equal(tcpmsg_close(both.conn), 0);
         assert_int_equal(call_finish(&reader), 0);
         close(reader.raw);
@@ -147,22 +148,21 @@ static void pair_with_a_rest(tcpmsg_conn **conn, int *raw)
 {
     pair_unix(conn, raw, NULL);
     tm_outbox *box = &(*conn)->out.box;
-    assert_int_equal(tm_buffer_reserve(&box->batch, 8), 0);
-    tm_buffer_append(&box->batch, "\0\0\0\4left", 8);
-    box->accepted += 8;
+    memcpy(tm_outbox_place(box, 8), "\0\0\0\4left", 8);
+    tm_outbox_came(box, 8);
     assert_int_equal(tcpmsg_send(*conn, "held", 4, TCPMSG_MORE), 0);
 }
 
-/* What can't be put together for one call of the system's goes out in two. */
+/* Also of what is in two pieces. */
 static void a_flush_needs_no_memory(void **state)
 {
     (void)state;
     tcpmsg_conn *conn;
     int raw;
     pair_with_a_rest(&conn, &raw);
-    call_fails(CALL_realloc, ENOMEM, 1000);
+    call_fails(CALL_malloc, ENOMEM, 1000);
     assert_int_equal(tcpmsg_flush(conn, 0), 0);
-    assert_true(calls_failed() > 0);
+    assert_int_equal(calls_failed(), 0);
     assert_true(raw_gets(raw, "left") && raw_gets(raw, "held"));
     end(conn, raw);
 }
@@ -173,7 +173,7 @@ static void promise_1_no_memory_for_a_message_leaves_what_was_before_it(void **s
     tcpmsg_conn *conn;
     int raw;
     pair_with_a_rest(&conn, &raw);
-    call_fails(CALL_realloc, ENOMEM, 1);
+    call_fails(CALL_malloc, ENOMEM, 1);
     assert_code(tcpmsg_send(conn, "refused", 7, 0), TCPMSG_ENOMEM);
     assert_int_equal(calls_failed(), 1);
     assert_int_equal(tcpmsg_send(conn, "sent", 4, 0), 0);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Bytes on their way out: the batch that is being written, and the queue behind it. */
+/* Bytes on their way out: a row of chunks that stay where they are. */
 #define _GNU_SOURCE
 #include "outbox.h"
 #include "shortage.h"
 
+#include <string.h>
 #include <unistd.h>
 
 /* A message of a prefix of one byte and a text. */
@@ -20,71 +21,148 @@ static void add(tm_outbox *box, const char *text)
     tm_message message = message_of(&part, text);
     assert_int_equal(tm_outbox_add(box, &message), 0);
     assert_true(tm_message_is_out(&message));
+    assert_true(tm_outbox_valid(box));
 }
 
-static void expect(const tm_buffer *buffer, const char *text)
+static void add_filled(tm_outbox *box, size_t size)
 {
-    assert_true(tm_buffer_valid(buffer));
-    assert_int_equal(tm_buffer_len(buffer), strlen(text));
-    if (strlen(text) > 0)
-        assert_memory_equal(tm_buffer_head(buffer), text, strlen(text));
+    uint8_t *place = tm_outbox_place(box, size);
+    assert_non_null(place);
+    memset(place, 'x', size);
+    tm_outbox_came(box, size);
+    assert_true(tm_outbox_valid(box));
 }
 
-static void messages_wait_in_the_queue_in_their_order(void **state)
+static void left(tm_outbox *box, size_t count)
+{
+    tm_outbox_left(box, count);
+    assert_true(tm_outbox_valid(box));
+}
+
+static void expect_first(const tm_outbox *box, size_t limit, const char *text)
+{
+    struct iovec parts[16];
+    int count = tm_outbox_parts(box, limit, parts, COUNT(parts));
+    size_t len = 0;
+    for (int i = 0; i < count; len += parts[i++].iov_len) {
+        assert_true(len + parts[i].iov_len <= strlen(text));
+        assert_memory_equal(parts[i].iov_base, text + len, parts[i].iov_len);
+    }
+    assert_int_equal(len, strlen(text));
+}
+
+static void expect(const tm_outbox *box, const char *text)
+{
+    assert_true(tm_outbox_valid(box));
+    assert_int_equal(box->len, strlen(text));
+    expect_first(box, SIZE_MAX, text);
+}
+
+static int chunks(const tm_outbox *box)
+{
+    int count = 0;
+    for (const tm_chunk *chunk = box->first; chunk; chunk = chunk->next)
+        count++;
+    return count;
+}
+
+static void messages_wait_in_their_order(void **state)
 {
     (void)state;
     tm_outbox box = {0};
-    assert_int_equal(tm_outbox_len(&box), 0);
+    expect(&box, "");
     add(&box, "one");
     add(&box, "");
     add(&box, "two");
-    expect(&box.queue, "#one##two");
-    expect(&box.batch, "");
-    assert_int_equal(tm_outbox_len(&box), 9);
+    expect(&box, "#one##two");
     assert_int_equal(box.accepted, 9);
     assert_int_equal(tm_outbox_position(&box), 0);
     tm_outbox_free(&box);
 }
 
-static void the_queue_becomes_the_batch(void **state)
+static void they_leave_byte_by_byte(void **state)
 {
     (void)state;
     tm_outbox box = {0};
     add(&box, "one");
-    assert_int_equal(tm_outbox_collect(&box), 0);
-    expect(&box.batch, "#one");
-    expect(&box.queue, "");
+    left(&box, 2);
     add(&box, "two");
-    tm_buffer_consume(&box.batch, 2);
+    expect(&box, "ne#two");
+    expect_first(&box, 3, "ne#");
+    expect_first(&box, 0, "");
     assert_int_equal(tm_outbox_position(&box), 2);
-    assert_int_equal(tm_outbox_collect(&box), 0);
-    expect(&box.batch, "ne#two");
-    expect(&box.queue, "");
-    assert_int_equal(tm_outbox_position(&box), 2);
-    tm_buffer_consume(&box.batch, 6);
+    left(&box, 6);
+    expect(&box, "");
     assert_int_equal(tm_outbox_position(&box), 8);
-    assert_int_equal(tm_outbox_collect(&box), 0);
-    assert_int_equal(tm_outbox_len(&box), 0);
+    tm_outbox_free(&box);
+}
+
+/* While a system call reads them, more may come: they must not move. */
+static void bytes_stay_where_they_are(void **state)
+{
+    (void)state;
+    tm_outbox box = {0};
+    struct iovec part;
+    add(&box, "one");
+    assert_int_equal(tm_outbox_parts(&box, SIZE_MAX, &part, 1), 1);
+    for (int i = 0; i < 20; i++)
+        add_filled(&box, 30000);
+    assert_ptr_equal(box.first->bytes, part.iov_base);
+    assert_memory_equal(part.iov_base, "#one", 4);
+    assert_true(chunks(&box) > 2);
+    left(&box, 4 + 19 * 30000);
+    assert_int_equal(box.len, 30000);
+    tm_outbox_free(&box);
+}
+
+static void parts_are_as_many_as_asked_for(void **state)
+{
+    (void)state;
+    tm_outbox box = {0};
+    struct iovec parts[3];
+    for (int i = 0; i < 4; i++)
+        add_filled(&box, 100000);
+    assert_int_equal(chunks(&box), 4);
+    assert_int_equal(tm_outbox_parts(&box, SIZE_MAX, parts, 3), 3);
+    assert_int_equal(tm_outbox_parts(&box, 100001, parts, 3), 2);
+    assert_int_equal(parts[1].iov_len, 1);
+    assert_int_equal(tm_outbox_parts(&box, 100000, parts, 3), 1);
+    assert_int_equal(tm_outbox_parts(&box, SIZE_MAX, parts, 0), 0);
     tm_outbox_free(&box);
 }
 
 /* The rest of a message that has begun leaves before what was queued meanwhile. */
-static void a_rest_goes_before_the_queue(void **state)
+static void a_rest_goes_before_what_waits(void **state)
 {
     (void)state;
     tm_outbox box = {0};
     struct iovec part;
     tm_message message = message_of(&part, "begun");
-    assert_int_equal(tm_buffer_reserve(&box.batch, tm_message_size(&message)), 0);
+    tm_chunk *room = tm_outbox_room(&box, tm_message_size(&message));
+    assert_non_null(room);
     add(&box, "later");
     tm_message_advance(&message, 3);
-    tm_outbox_keep(&box, &message);
+    tm_outbox_keep(&box, &message, room);
     assert_true(tm_message_is_out(&message));
-    expect(&box.batch, "gun");
+    expect(&box, "gun#later");
     assert_int_equal(box.accepted, 6 + 3);
     assert_int_equal(tm_outbox_position(&box), 0);
-    assert_int_equal(tm_outbox_collect(&box), 0);
-    expect(&box.batch, "gun#later");
+    tm_outbox_free(&box);
+}
+
+static void a_rest_may_be_all_that_waits(void **state)
+{
+    (void)state;
+    tm_outbox box = {0};
+    struct iovec part;
+    tm_message message = message_of(&part, "begun");
+    tm_chunk *room = tm_outbox_room(&box, tm_message_size(&message));
+    tm_message_advance(&message, 5);
+    tm_outbox_keep(&box, &message, room);
+    expect(&box, "n");
+    add(&box, "later");
+    expect(&box, "n#later");
+    left(&box, 7);
     tm_outbox_free(&box);
 }
 
@@ -94,13 +172,13 @@ static void what_has_not_left_is_dropped_as_if_it_had_never_come(void **state)
     tm_outbox box = {0};
     long before = allocations();
     add(&box, "one");
-    assert_int_equal(tm_outbox_collect(&box), 0);
     add(&box, "two");
-    tm_buffer_consume(&box.batch, 3);
+    add_filled(&box, 100000);
+    left(&box, 3);
     tm_outbox_free(&box);
     assert_int_equal(box.accepted, 3);
     assert_int_equal(tm_outbox_position(&box), 3);
-    assert_int_equal(tm_outbox_len(&box), 0);
+    assert_int_equal(box.len, 0);
     assert_int_equal(allocations(), before);
 }
 
@@ -108,51 +186,54 @@ static void so_many_bytes_may_wait_and_no_more(void **state)
 {
     (void)state;
     tm_outbox box = {0};
-    assert_true(tm_outbox_fits(&box, TM_HOLD_MOST, false));
-    assert_false(tm_outbox_fits(&box, TM_HOLD_MOST + 1, false));
-    assert_false(tm_outbox_fits(&box, SIZE_MAX, false));
+    assert_true(tm_outbox_fits(&box, TM_HOLD_MOST, 0));
+    assert_false(tm_outbox_fits(&box, TM_HOLD_MOST + 1, 0));
+    assert_false(tm_outbox_fits(&box, SIZE_MAX, 0));
     add(&box, "123456789");
-    assert_true(tm_outbox_fits(&box, TM_HOLD_MOST - 10, false));
-    assert_false(tm_outbox_fits(&box, TM_HOLD_MOST - 9, false));
-    assert_int_equal(tm_outbox_collect(&box), 0);
-    assert_false(tm_outbox_fits(&box, TM_HOLD_MOST - 9, false));
-    assert_true(tm_outbox_fits(&box, TM_HOLD_MOST, true));
+    assert_true(tm_outbox_fits(&box, TM_HOLD_MOST - 10, 0));
+    assert_false(tm_outbox_fits(&box, TM_HOLD_MOST - 9, 0));
+    assert_true(tm_outbox_fits(&box, TM_HOLD_MOST, 10));
     tm_outbox_free(&box);
 }
 
-static void growing_makes_room_for_what_fits(void **state)
+static void memory_is_asked_for_a_few_times_only(void **state)
 {
     (void)state;
     tm_outbox box = {0};
-    static const size_t sizes[] = {1, 100, 5000, 20000, 40000};
-    size_t len = 0;
-    for (size_t i = 0; i < COUNT(sizes); i++) {
-        assert_true(tm_outbox_fits(&box, sizes[i], false));
-        assert_int_equal(tm_outbox_grow(&box, sizes[i]), 0);
-        assert_true(tm_buffer_room(&box.queue) >= sizes[i]);
-        assert_true(box.queue.capacity <= TM_HOLD_MOST);
-        memset(tm_buffer_tail(&box.queue), 'x', sizes[i]);
-        box.queue.end += sizes[i];
-        len += sizes[i];
-        assert_int_equal(tm_outbox_len(&box), len);
-    }
-    tm_outbox_free(&box);
-}
-
-/* Filled byte by byte, the queue asks for memory a few times only: it doubles. */
-static void growing_is_rare(void **state)
-{
-    (void)state;
-    tm_outbox box = {0};
-    size_t capacity = 0;
-    int grown = 0;
-    for (int i = 0; i < 20000; i++) {
+    for (size_t len = 0; len + 2 <= TM_HOLD_MOST; len += 2)
         add(&box, "1");
-        grown += box.queue.capacity != capacity;
-        capacity = box.queue.capacity;
-    }
-    assert_true(grown <= 20);
+    assert_true(chunks(&box) <= 4);
+    assert_true(box.first->capacity <= 4096);
     tm_outbox_free(&box);
+}
+
+static void the_largest_emptied_chunk_is_used_again(void **state)
+{
+    (void)state;
+    tm_outbox box = {0};
+    long before = allocations();
+    add(&box, "small");
+    add_filled(&box, TM_HOLD_MOST);
+    left(&box, 6 + TM_HOLD_MOST);
+    assert_int_equal(allocations(), before + 1);
+    assert_int_equal(box.spare->capacity, TM_HOLD_MOST);
+    add_filled(&box, TM_HOLD_MOST);
+    assert_int_equal(allocations(), before + 1);
+    left(&box, TM_HOLD_MOST);
+    tm_outbox_trim(&box);
+    assert_int_equal(allocations(), before);
+}
+
+static void a_giants_memory_is_given_back(void **state)
+{
+    (void)state;
+    tm_outbox box = {0};
+    long before = allocations();
+    add_filled(&box, 4 * TM_HOLD_MOST);
+    left(&box, 1);
+    assert_int_equal(allocations(), before + 1);
+    left(&box, 4 * TM_HOLD_MOST - 1);
+    assert_int_equal(allocations(), before);
 }
 
 static void no_memory_loses_nothing(void **state)
@@ -161,66 +242,36 @@ static void no_memory_loses_nothing(void **state)
     tm_outbox box = {0};
     struct iovec part;
     tm_message message = message_of(&part, "refused");
-    call_fails(CALL_realloc, 1, 1);
+    call_fails(CALL_malloc, 1, 1);
     assert_int_equal(tm_outbox_add(&box, &message), TCPMSG_ENOMEM);
     assert_int_equal(message.sent, 0);
     assert_int_equal(box.accepted, 0);
     add(&box, "one");
-    assert_int_equal(tm_outbox_collect(&box), 0);
-    add(&box, "two");
-    call_fails(CALL_realloc, 1, 1);
-    assert_int_equal(tm_outbox_collect(&box), TCPMSG_ENOMEM);
-    assert_int_equal(calls_failed(), 2);
-    expect(&box.batch, "#one");
-    expect(&box.queue, "#two");
-    assert_int_equal(tm_outbox_collect(&box), 0);
-    expect(&box.batch, "#one#two");
+    call_fails(CALL_malloc, 1, 1);
+    assert_null(tm_outbox_place(&box, TM_HOLD_MOST));
+    call_fails(CALL_malloc, 1, 1);
+    assert_null(tm_outbox_room(&box, TM_HOLD_MOST));
+    assert_null(tm_outbox_room(&box, SIZE_MAX));
+    assert_int_equal(calls_failed(), 3);
+    expect(&box, "#one");
     tm_outbox_free(&box);
-}
-
-static void an_empty_batch_takes_the_queue_without_memory(void **state)
-{
-    (void)state;
-    tm_outbox box = {0};
-    add(&box, "one");
-    call_fails(CALL_realloc, 1, 1);
-    assert_int_equal(tm_outbox_collect(&box), 0);
-    assert_int_equal(calls_failed(), 0);
-    expect(&box.batch, "#one");
-    tm_outbox_free(&box);
-}
-
-static void only_a_giants_memory_is_given_back(void **state)
-{
-    (void)state;
-    tm_outbox box = {0};
-    long before = allocations();
-    assert_int_equal(tm_buffer_reserve(&box.batch, 4 * TM_HOLD_MOST), 0);
-    assert_int_equal(tm_buffer_reserve(&box.queue, TM_HOLD_MOST), 0);
-    tm_buffer_append(&box.batch, "x", 1);
-    tm_outbox_trim(&box);
-    assert_int_equal(box.batch.capacity, 4 * TM_HOLD_MOST);
-    tm_buffer_consume(&box.batch, 1);
-    tm_outbox_trim(&box);
-    assert_int_equal(box.batch.capacity, 0);
-    assert_int_equal(box.queue.capacity, TM_HOLD_MOST);
-    tm_outbox_free(&box);
-    assert_int_equal(allocations(), before);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(messages_wait_in_the_queue_in_their_order),
-        cmocka_unit_test(the_queue_becomes_the_batch),
-        cmocka_unit_test(a_rest_goes_before_the_queue),
+        cmocka_unit_test(messages_wait_in_their_order),
+        cmocka_unit_test(they_leave_byte_by_byte),
+        cmocka_unit_test(bytes_stay_where_they_are),
+        cmocka_unit_test(parts_are_as_many_as_asked_for),
+        cmocka_unit_test(a_rest_goes_before_what_waits),
+        cmocka_unit_test(a_rest_may_be_all_that_waits),
         cmocka_unit_test(what_has_not_left_is_dropped_as_if_it_had_never_come),
         cmocka_unit_test(so_many_bytes_may_wait_and_no_more),
-        cmocka_unit_test(growing_makes_room_for_what_fits),
-        cmocka_unit_test(growing_is_rare),
+        cmocka_unit_test(memory_is_asked_for_a_few_times_only),
+        cmocka_unit_test(the_largest_emptied_chunk_is_used_again),
+        cmocka_unit_test(a_giants_memory_is_given_back),
         cmocka_unit_test(no_memory_loses_nothing),
-        cmocka_unit_test(an_empty_batch_takes_the_queue_without_memory),
-        cmocka_unit_test(only_a_giants_memory_is_given_back),
     };
     alarm(TEST_SECONDS);
     return cmocka_run_group_tests(tests, NULL, NULL);
