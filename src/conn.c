@@ -11,28 +11,28 @@
 
 static int init_waiting(tm_waiting *waiting)
 {
-    if (tm_cond_init(&waiting->out_turn) != 0)
+    if (tm_condition_init(&waiting->out_turn) != 0)
         return TCPMSG_ENOMEM;
-    if (pthread_mutex_init(&waiting->lock, NULL) != 0)
+    if (tm_mutex_init(&waiting->lock) != 0)
         goto fail;
-    if (tm_cond_init(&waiting->in_turn) != 0)
+    if (tm_condition_init(&waiting->in_turn) != 0)
         goto fail_lock;
     waiting->read_size = READ_FIRST;
     waiting->wake = TM_WAKE_CLOSED;
     return 0;
 
 fail_lock:
-    pthread_mutex_destroy(&waiting->lock);
+    tm_mutex_destroy(&waiting->lock);
 fail:
-    pthread_cond_destroy(&waiting->out_turn);
+    tm_condition_destroy(&waiting->out_turn);
     return TCPMSG_ENOMEM;
 }
 
 static void destroy_waiting(tm_waiting *waiting)
 {
-    pthread_cond_destroy(&waiting->in_turn);
-    pthread_mutex_destroy(&waiting->lock);
-    pthread_cond_destroy(&waiting->out_turn);
+    tm_condition_destroy(&waiting->in_turn);
+    tm_mutex_destroy(&waiting->lock);
+    tm_condition_destroy(&waiting->out_turn);
 }
 
 /* A connection with `size` zero bytes behind it; NULL without memory. */
@@ -41,7 +41,7 @@ static tcpmsg_conn *make(tm_settings *settings, size_t size)
     tcpmsg_conn *conn = calloc(1, sizeof *conn + size);
     if (!conn)
         return NULL;
-    if (pthread_mutex_init(&conn->out.lock, NULL) != 0) {
+    if (tm_mutex_init(&conn->out.lock) != 0) {
         free(conn);
         return NULL;
     }
@@ -92,7 +92,7 @@ void tm_conn_free(tcpmsg_conn *conn)
 {
     if (conn->waiting)
         destroy_waiting(conn->waiting);
-    pthread_mutex_destroy(&conn->out.lock);
+    tm_mutex_destroy(&conn->out.lock);
     tm_conn_let_go(conn);
 }
 

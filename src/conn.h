@@ -2,7 +2,6 @@
 #ifndef TM_CONN_H
 #define TM_CONN_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -11,6 +10,7 @@
 
 #include "buffer.h"
 #include "clock.h"
+#include "mutex.h"
 #include "outbox.h"
 #include "settings.h"
 #include "socket.h"
@@ -25,7 +25,7 @@
 
 /* Sending. While `busy`, the turn's holder alone takes bytes out of the box. */
 typedef struct tm_out {
-    pthread_mutex_t lock;
+    tm_mutex lock;
     tm_outbox box;
     size_t leaving;         /* bytes of the box that the turn's holder is writing */
     atomic_int error;       /* why the sending ended; 0 while it goes on */
@@ -54,9 +54,9 @@ typedef struct tm_in {
 
 /* What calls that wait need beside it. A connection that a loop made has none. */
 typedef struct tm_waiting {
-    pthread_cond_t out_turn; /* sending: the turn is free, or something went out */
-    pthread_mutex_t lock;    /* of the receiving, and of all below */
-    pthread_cond_t in_turn;
+    tm_condition out_turn; /* sending: the turn is free, or something went out */
+    tm_mutex lock;         /* of the receiving, and of all below */
+    tm_condition in_turn;
     bool busy;          /* a thread has the turn */
     bool slept;         /* the last receive had to: the next one polls before it reads */
     unsigned waiting;   /* threads that wait for it */

@@ -23,7 +23,7 @@ void tcpmsg_abort(tcpmsg_conn *conn)
     tm_conn_tell(conn, "this program aborted the connection");
     tm_out_end(conn, TCPMSG_ECANCELED);
     tm_in_end(conn, TCPMSG_ECANCELED);
-    pthread_mutex_lock(&conn->out.lock);
+    tm_mutex_lock(&conn->out.lock);
     if (conn->fd >= 0) {
         if (conn->tcp)
             tm_socket_reset(conn->fd);
@@ -32,7 +32,7 @@ void tcpmsg_abort(tcpmsg_conn *conn)
     }
     if (tm_is_kept(conn))
         tm_kept_attend(conn);
-    pthread_mutex_unlock(&conn->out.lock);
+    tm_mutex_unlock(&conn->out.lock);
 }
 
 /* One look: 0 when every message byte is acknowledged, TCPMSG_EAGAIN while not, or an error. */
@@ -78,20 +78,20 @@ static int await_acknowledged(tcpmsg_conn *conn, int64_t deadline)
 /* Only the first to close ends the connection; true for it. */
 static bool begin_close(tcpmsg_conn *conn)
 {
-    pthread_mutex_lock(&conn->out.lock);
+    tm_mutex_lock(&conn->out.lock);
     bool first = !conn->closing;
     conn->closing = true;
-    pthread_mutex_unlock(&conn->out.lock);
+    tm_mutex_unlock(&conn->out.lock);
     return first;
 }
 
 /* With both turns: nobody else uses the descriptor, and nobody will. */
 static void close_socket(tcpmsg_conn *conn)
 {
-    pthread_mutex_lock(&conn->out.lock);
+    tm_mutex_lock(&conn->out.lock);
     int fd = conn->fd;
     conn->fd = -1;
-    pthread_mutex_unlock(&conn->out.lock);
+    tm_mutex_unlock(&conn->out.lock);
     tm_socket_close(fd);
 }
 
@@ -159,9 +159,9 @@ int tcpmsg_close(tcpmsg_conn *conn)
 static void leave_to_parent(tcpmsg_conn *conn)
 {
     tm_waiting *waiting = conn->waiting;
-    bool quiet = pthread_mutex_trylock(&conn->out.lock) == 0 && !conn->out.busy;
+    bool quiet = tm_mutex_trylock(&conn->out.lock) && !conn->out.busy;
     if (quiet && waiting)
-        quiet = pthread_mutex_trylock(&waiting->lock) == 0 && !waiting->busy;
+        quiet = tm_mutex_trylock(&waiting->lock) && !waiting->busy;
     if (quiet) {
         tm_conn_let_go(conn);
         return;

@@ -15,10 +15,10 @@ int tcpmsg_conn_fd(const tcpmsg_conn *conn)
 {
     if (!conn)
         return -1;
-    pthread_mutex_t *lock = &writable(conn)->out.lock;
-    pthread_mutex_lock(lock);
+    tm_mutex *lock = &writable(conn)->out.lock;
+    tm_mutex_lock(lock);
     int fd = conn->fd;
-    pthread_mutex_unlock(lock);
+    tm_mutex_unlock(lock);
     return fd;
 }
 
@@ -27,11 +27,11 @@ short tcpmsg_conn_events(const tcpmsg_conn *conn)
     short events = 0;
     if (!conn)
         return 0;
-    pthread_mutex_t *lock = &writable(conn)->out.lock;
-    pthread_mutex_lock(lock);
+    tm_mutex *lock = &writable(conn)->out.lock;
+    tm_mutex_lock(lock);
     if (!conn->out.error && conn->out.box.len > 0)
         events = POLLOUT;
-    pthread_mutex_unlock(lock);
+    tm_mutex_unlock(lock);
     return conn->in.error ? events : (short)(events | POLLIN);
 }
 
@@ -50,11 +50,11 @@ int tcpmsg_conn_set_timeouts(tcpmsg_conn *conn, int send_ms, int recv_ms)
 static int ask_socket(const tcpmsg_conn *conn, int (*ask)(int fd, tm_sockaddr *address),
                       tm_sockaddr *address)
 {
-    pthread_mutex_t *lock = &writable(conn)->out.lock;
-    pthread_mutex_lock(lock);
+    tm_mutex *lock = &writable(conn)->out.lock;
+    tm_mutex_lock(lock);
     bool gone = conn->fd < 0 || conn->out.error == TCPMSG_ECANCELED;
     int r = gone ? -1 : ask(conn->fd, address);
-    pthread_mutex_unlock(lock);
+    tm_mutex_unlock(lock);
     return r < 0 ? TCPMSG_ECANCELED : 0;
 }
 
@@ -98,11 +98,11 @@ int tcpmsg_conn_info(const tcpmsg_conn *conn, tcpmsg_info *info, size_t size)
     if (!conn || !info || size == 0)
         return TCPMSG_EINVAL;
     tcpmsg_conn *own = writable(conn);
-    pthread_mutex_lock(&own->out.lock);
+    tm_mutex_lock(&own->out.lock);
     full.messages_sent = own->out.messages;
     full.bytes_sent = own->out.bytes;
     ask_tcp(own, &full);
-    pthread_mutex_unlock(&own->out.lock);
+    tm_mutex_unlock(&own->out.lock);
     full.messages_received = own->in.messages;
     full.bytes_received = own->in.bytes;
     full.os_error = own->os_error;

@@ -17,8 +17,8 @@ void tm_kept_attend(tcpmsg_conn *conn)
 /* In the keeper's own thread, where the turn is always free: what the socket takes at once. */
 static int send_directly(tcpmsg_conn *conn, tm_message *message)
 {
-    bool may = message->length >= DIRECT_LEAST && !conn->out.unattended &&
-               conn->keeper->is_here(conn);
+    bool may =
+        message->length >= DIRECT_LEAST && !conn->out.unattended && conn->keeper->is_here(conn);
     if (!may)
         return TCPMSG_EAGAIN;
     return tm_out_put(conn, (tm_put){.message = message, .flags = TCPMSG_DONTWAIT});
@@ -43,22 +43,22 @@ int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags)
 int tm_kept_flush(tcpmsg_conn *conn, bool and_shut)
 {
     tm_out *out = &conn->out;
-    pthread_mutex_lock(&out->lock);
+    tm_mutex_lock(&out->lock);
     int r = out->error;
     if (r == 0) {
         out->shut = out->shut || and_shut;
         tm_kept_attend(conn);
     }
-    pthread_mutex_unlock(&out->lock);
+    tm_mutex_unlock(&out->lock);
     return r;
 }
 
 void tm_kept_close(tcpmsg_conn *conn)
 {
-    pthread_mutex_lock(&conn->out.lock);
+    tm_mutex_lock(&conn->out.lock);
     if (!conn->closing && !conn->out.error)
         tm_kept_attend(conn);
     conn->closing = true;
     conn->out.shut = true;
-    pthread_mutex_unlock(&conn->out.lock);
+    tm_mutex_unlock(&conn->out.lock);
 }

@@ -26,7 +26,7 @@
 static void wake_waiting(tcpmsg_conn *conn)
 {
     if (conn->out.waiting > 0)
-        pthread_cond_broadcast(&conn->waiting->out_turn);
+        tm_condition_broadcast(&conn->waiting->out_turn);
 }
 
 /* With the lock held: ends the sending, if it has not ended, and lets the waiting know. */
@@ -40,22 +40,22 @@ static int end_locked(tcpmsg_conn *conn, int error)
 
 void tm_out_end(tcpmsg_conn *conn, int error)
 {
-    pthread_mutex_lock(&conn->out.lock);
+    tm_mutex_lock(&conn->out.lock);
     end_locked(conn, error);
-    pthread_mutex_unlock(&conn->out.lock);
+    tm_mutex_unlock(&conn->out.lock);
 }
 
 int tm_out_error_met(tcpmsg_conn *conn)
 {
     tm_out *out = &conn->out;
-    pthread_mutex_lock(&out->lock);
+    tm_mutex_lock(&out->lock);
     while (out->in_call) { /* it never blocks */
-        pthread_mutex_unlock(&out->lock);
+        tm_mutex_unlock(&out->lock);
         tm_socket_wait(NULL, 0, tm_now() + TM_MS);
-        pthread_mutex_lock(&out->lock);
+        tm_mutex_lock(&out->lock);
     }
     int error = out->error;
-    pthread_mutex_unlock(&out->lock);
+    tm_mutex_unlock(&out->lock);
     return error;
 }
 
@@ -96,9 +96,9 @@ static ssize_t write_once(tcpmsg_conn *conn, tm_message *message)
     for (int i = 0; i < count; i++)
         wanted += parts[i].iov_len;
     out->in_call = true;
-    pthread_mutex_unlock(&out->lock);
+    tm_mutex_unlock(&out->lock);
     ssize_t n = tm_socket_write(conn->fd, parts, count);
-    pthread_mutex_lock(&out->lock);
+    tm_mutex_lock(&out->lock);
     out->in_call = false;
     wake_waiting(conn);
     if (n <= 0)
@@ -117,12 +117,12 @@ static bool wait_writable(tcpmsg_conn *conn, int64_t deadline, bool no_memory)
     struct pollfd fd = {.fd = conn->fd, .events = POLLOUT};
     if (tm_passed(deadline))
         return false;
-    pthread_mutex_unlock(&conn->out.lock);
+    tm_mutex_unlock(&conn->out.lock);
     if (no_memory)
         tm_socket_wait(NULL, 0, tm_sooner(deadline, tm_now() + REST));
     else
         tm_socket_wait(&fd, 1, deadline);
-    pthread_mutex_lock(&conn->out.lock);
+    tm_mutex_lock(&conn->out.lock);
     return true;
 }
 
@@ -229,7 +229,7 @@ static bool wait_turn(tcpmsg_conn *conn, int64_t deadline)
 {
     tm_out *out = &conn->out;
     out->waiting++;
-    bool in_time = tm_cond_wait(&conn->waiting->out_turn, &out->lock, deadline);
+    bool in_time = tm_condition_wait(&conn->waiting->out_turn, &out->lock, deadline);
     if (--out->waiting == 0)
         out->offered = false;
     return in_time;
@@ -327,7 +327,7 @@ enum tm_push tm_out_push(tcpmsg_conn *conn)
 {
     tm_out *out = &conn->out;
     enum tm_push left = TM_PUSH_DONE;
-    pthread_mutex_lock(&out->lock);
+    tm_mutex_lock(&out->lock);
     bool fin_is_due = out->shut && !out->fin;
     if (!out->busy && !out->error && (out->box.len > 0 || fin_is_due)) {
         int r = lead(conn, (tm_put){.target = out->box.accepted, .flags = TCPMSG_DONTWAIT});
@@ -335,15 +335,15 @@ enum tm_push tm_out_push(tcpmsg_conn *conn)
             left = r == TCPMSG_ENOMEM ? TM_PUSH_REST : TM_PUSH_WAIT;
         out->unattended = left != TM_PUSH_DONE;
     }
-    pthread_mutex_unlock(&out->lock);
+    tm_mutex_unlock(&out->lock);
     return left;
 }
 
 int tm_out_flush(tcpmsg_conn *conn, int64_t deadline, int flags)
 {
-    pthread_mutex_lock(&conn->out.lock);
+    tm_mutex_lock(&conn->out.lock);
     int r = tm_out_put_accepted(conn, deadline, flags);
-    pthread_mutex_unlock(&conn->out.lock);
+    tm_mutex_unlock(&conn->out.lock);
     return r;
 }
 
@@ -352,7 +352,7 @@ int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline)
     tm_out *out = &conn->out;
     bool in_time = true;
     int r = 0;
-    pthread_mutex_lock(&out->lock);
+    tm_mutex_lock(&out->lock);
     out->shut = true;
     wake_waiting(conn);
     while (r == 0 && !out->fin) {
@@ -367,18 +367,18 @@ int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline)
     }
     if (r == 0)
         r = out->error;
-    pthread_mutex_unlock(&out->lock);
+    tm_mutex_unlock(&out->lock);
     return r;
 }
 
 void tm_out_take_turn(tcpmsg_conn *conn)
 {
     tm_out *out = &conn->out;
-    pthread_mutex_lock(&out->lock);
+    tm_mutex_lock(&out->lock);
     if (out->busy)
         tm_socket_end_both(conn->fd); /* wakes a thread that waits to write */
     while (out->busy)
         wait_turn(conn, TM_FOREVER);
     out->busy = true;
-    pthread_mutex_unlock(&out->lock);
+    tm_mutex_unlock(&out->lock);
 }

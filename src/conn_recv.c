@@ -21,13 +21,13 @@ static inline ssize_t receive_message(tcpmsg_conn *conn, const tm_receive *recei
     tm_waiting *waiting = conn->waiting;
     if (!waiting)
         return TCPMSG_EINVAL; /* a loop's, from the start */
-    pthread_mutex_lock(&waiting->lock);
+    tm_mutex_lock(&waiting->lock);
     ssize_t n = take(conn, receive);
     if (n == TCPMSG_EAGAIN)
         n = tm_in_receive(conn, *receive);
     if (n >= 0 && !(receive->flags & TCPMSG_PEEK))
         tm_in_count(&conn->in, (size_t)n);
-    pthread_mutex_unlock(&waiting->lock);
+    tm_mutex_unlock(&waiting->lock);
     return n;
 }
 
@@ -53,7 +53,7 @@ ssize_t tcpmsg_next_length(const tcpmsg_conn *conn)
         return TCPMSG_EINVAL;
     tm_waiting *waiting = conn->waiting;
     tm_head head;
-    pthread_mutex_lock(&waiting->lock);
+    tm_mutex_lock(&waiting->lock);
     ssize_t n = tm_is_kept(conn) ? TCPMSG_EINVAL : conn->in.error;
     if (n == 0 && waiting->busy)
         n = TCPMSG_EAGAIN;
@@ -61,6 +61,6 @@ ssize_t tcpmsg_next_length(const tcpmsg_conn *conn)
         int whole = tm_in_look(conn, waiting->viewed, &head);
         n = whole == 1 ? (ssize_t)head.length : whole == 0 ? TCPMSG_EAGAIN : whole;
     }
-    pthread_mutex_unlock(&waiting->lock);
+    tm_mutex_unlock(&waiting->lock);
     return n;
 }

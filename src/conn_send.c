@@ -41,13 +41,13 @@ static int send_locked(tcpmsg_conn *conn, tm_message *message, int64_t deadline,
 static int send_message(tcpmsg_conn *conn, tm_message *message, int64_t deadline, int flags)
 {
     tm_out *out = &conn->out;
-    pthread_mutex_lock(&out->lock);
+    tm_mutex_lock(&out->lock);
     int r = send_locked(conn, message, deadline, flags);
     if (r == 0) {
         out->messages++;
         out->bytes += message->length;
     }
-    pthread_mutex_unlock(&out->lock);
+    tm_mutex_unlock(&out->lock);
     return r;
 }
 
@@ -76,9 +76,9 @@ static bool hold_back(tcpmsg_conn *conn, const void *bytes, size_t length)
 {
     if (length > TM_HOLD_MOST || length > conn->settings->max_message)
         return false;
-    pthread_mutex_lock(&conn->out.lock);
+    tm_mutex_lock(&conn->out.lock);
     bool held = hold(conn, bytes, length);
-    pthread_mutex_unlock(&conn->out.lock);
+    tm_mutex_unlock(&conn->out.lock);
     return held;
 }
 

@@ -21,13 +21,13 @@ void tm_in_end(tcpmsg_conn *conn, int error)
     tm_waiting *waiting = conn->waiting;
     int none = 0;
     if (waiting)
-        pthread_mutex_lock(&waiting->lock);
+        tm_mutex_lock(&waiting->lock);
     atomic_compare_exchange_strong(&conn->in.error, &none, error);
     if (!waiting)
         return;
     if (waiting->waiting > 0)
-        pthread_cond_broadcast(&waiting->in_turn);
-    pthread_mutex_unlock(&waiting->lock);
+        tm_condition_broadcast(&waiting->in_turn);
+    tm_mutex_unlock(&waiting->lock);
     tm_in_nudge(conn);
 }
 
@@ -177,10 +177,10 @@ static int get_turn(tcpmsg_conn *conn, int flags, int64_t deadline)
     tm_waiting *waiting = conn->waiting;
     if (waiting->busy) {
         /* This thread, too, must not wait for something in its own buffer. */
-        pthread_mutex_unlock(&waiting->lock);
+        tm_mutex_unlock(&waiting->lock);
         if (tm_out_push(conn) != TM_PUSH_DONE)
             tm_in_nudge(conn);
-        pthread_mutex_lock(&waiting->lock);
+        tm_mutex_lock(&waiting->lock);
     }
     while (waiting->busy) {
         if (conn->in.error)
@@ -188,7 +188,7 @@ static int get_turn(tcpmsg_conn *conn, int flags, int64_t deadline)
         if (flags & TCPMSG_DONTWAIT)
             return TCPMSG_EAGAIN;
         waiting->waiting++;
-        bool in_time = tm_cond_wait(&waiting->in_turn, &waiting->lock, deadline);
+        bool in_time = tm_condition_wait(&waiting->in_turn, &waiting->lock, deadline);
         waiting->waiting--;
         if (!in_time && waiting->busy)
             return TCPMSG_ETIMEDOUT;
@@ -201,20 +201,20 @@ static void free_turn(tm_waiting *waiting)
 {
     waiting->busy = false;
     if (waiting->waiting > 0)
-        pthread_cond_signal(&waiting->in_turn);
+        tm_condition_signal(&waiting->in_turn);
 }
 
 void tm_in_take_turn(tcpmsg_conn *conn)
 {
     tm_waiting *waiting = conn->waiting;
-    pthread_mutex_lock(&waiting->lock);
+    tm_mutex_lock(&waiting->lock);
     while (waiting->busy) {
         waiting->waiting++;
-        pthread_cond_wait(&waiting->in_turn, &waiting->lock);
+        tm_condition_wait(&waiting->in_turn, &waiting->lock, TM_FOREVER);
         waiting->waiting--;
     }
     waiting->busy = true;
-    pthread_mutex_unlock(&waiting->lock);
+    tm_mutex_unlock(&waiting->lock);
 }
 
 ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive)
@@ -225,9 +225,9 @@ ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive)
     if (r < 0)
         return r;
     tm_in_end_view(conn);
-    pthread_mutex_unlock(&waiting->lock);
+    tm_mutex_unlock(&waiting->lock);
     ssize_t n = receive_turn(conn, &receive);
-    pthread_mutex_lock(&waiting->lock);
+    tm_mutex_lock(&waiting->lock);
     free_turn(waiting);
     return n;
 }

@@ -14,7 +14,7 @@ FLOORS = [
         'buffer', 'bytes', 'error', 'frame', 'guess', 'message', 'outbox', 'settings', 'story',
         'version',
     },
-    {'address', 'clock', 'resolve', 'socket', 'wake'},
+    {'address', 'clock', 'mutex', 'resolve', 'socket', 'wake'},
     {
         'conn', 'conn_close', 'conn_in', 'conn_info', 'conn_kept', 'conn_out', 'conn_recv',
         'conn_send', 'conn_wait', 'conn_why',
