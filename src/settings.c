@@ -4,60 +4,18 @@
 #include <limits.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "error.h"
 #include "frame.h"
+#include "options.h"
 
 #define DEFAULT_MAX_MESSAGE ((size_t)16 << 20)
 #define KEEPALIVE_MOST 32767 /* seconds: tcp(7) takes no more */
-#define SIZE_MOST 4096       /* no options of any release are larger: a size above is garbage */
-
-/* A caller's struct of another release as ours: shorter has defaults, longer a zero tail. */
-static int copy_options(tcpmsg_options *copy, const tcpmsg_options *options)
-{
-    *copy = (tcpmsg_options){0};
-    if (!options)
-        return 0;
-    size_t size = options->size ? options->size : sizeof *options;
-    if (size < offsetof(tcpmsg_options, max_message) || size > SIZE_MOST)
-        return TCPMSG_EINVAL;
-    const unsigned char *bytes = (const unsigned char *)options;
-    for (size_t i = sizeof *copy; i < size; i++)
-        if (bytes[i] != 0)
-            return TCPMSG_EINVAL;
-    memcpy(copy, options, size < sizeof *copy ? size : sizeof *copy);
-    return 0;
-}
-
-/* One int option: what zero stands for, and the range that may be given. */
-struct range {
-    const char *name;
-    int given;
-    int lowest;
-    int highest;
-    int if_zero;
-    int *setting;
-};
-
-static int check_ranges(const struct range *ranges, size_t count, tm_story *story)
-{
-    for (size_t i = 0; i < count; i++) {
-        const struct range *range = &ranges[i];
-        if (range->given < range->lowest || range->given > range->highest) {
-            tm_story_tell(story, "the option %s is %d, and may be %d to %d", range->name,
-                          range->given, range->lowest, range->highest);
-            return TCPMSG_EINVAL;
-        }
-        *range->setting = range->given ? range->given : range->if_zero;
-    }
-    return 0;
-}
 
 static int fill_ints(tm_settings *to, const tcpmsg_options *from, tm_story *story)
 {
     int reuse_port, proxy_protocol;
-    const struct range ranges[] = {
+    const tm_range ranges[] = {
 #define RANGE(name, lowest, highest, if_zero)                                                      \
     {#name, from->name, lowest, highest, if_zero, &to->name}
         RANGE(connect_timeout_ms, TCPMSG_NO_LIMIT, INT_MAX, 30000),
@@ -73,7 +31,7 @@ static int fill_ints(tm_settings *to, const tcpmsg_options *from, tm_story *stor
         {"reuse_port", from->reuse_port, 0, 1, 0, &reuse_port},
         {"proxy_protocol", from->proxy_protocol, 0, 0, 0, &proxy_protocol},
     };
-    int r = check_ranges(ranges, sizeof ranges / sizeof ranges[0], story);
+    int r = tm_ranges_check(ranges, sizeof ranges / sizeof ranges[0], story);
     if (r < 0)
         return r;
     to->reuse_port = reuse_port;
@@ -106,7 +64,7 @@ int tm_settings_make(tm_settings **out, const tcpmsg_options *options, tm_story 
 {
     *story = (tm_story){0};
     tcpmsg_options copy;
-    int r = copy_options(&copy, options);
+    int r = tm_options_copy(&copy, sizeof copy, options);
     if (r < 0 || (!copy.why && copy.why_size > 0))
         return TCPMSG_EINVAL;
     *story = (tm_story){.text = copy.why, .size = copy.why ? copy.why_size : 0};

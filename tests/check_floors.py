@@ -11,8 +11,8 @@ import sys
 
 FLOORS = [
     {
-        'buffer', 'bytes', 'error', 'frame', 'guess', 'message', 'outbox', 'settings', 'story',
-        'version',
+        'buffer', 'bytes', 'error', 'frame', 'guess', 'message', 'options', 'outbox', 'settings',
+        'story', 'version',
     },
     {'address', 'clock', 'mutex', 'resolve', 'socket', 'wake'},
     {
