@@ -13,8 +13,7 @@
 /* So many failures in a row that each cost one dead connection are no cause to rest. */
 #define FAILURES_MOST 16
 
-/* What accept(2) says of a connection that died in the queue: the next one may be well. */
-static bool is_passing(int answer)
+bool tm_accept_is_passing(int answer)
 {
     switch (-answer) {
     case ECONNABORTED:
@@ -61,7 +60,7 @@ static int next_socket(tcpmsg_listener *listener, tm_sockaddr *peer, int flags)
         int r = tm_socket_accept(listener->fd, peer);
         if (r >= 0)
             return r;
-        bool passing = is_passing(r), none = r == -EAGAIN || r == -EWOULDBLOCK;
+        bool passing = tm_accept_is_passing(r), none = r == -EAGAIN || r == -EWOULDBLOCK;
         if (flags & TCPMSG_DONTWAIT || (!passing && !none && !is_shortage(r)))
             return tm_error_from_errno(-r);
         failures = passing ? failures + 1 : 0;

@@ -35,10 +35,10 @@ static void destroy_waiting(tm_waiting *waiting)
     tm_condition_destroy(&waiting->out_turn);
 }
 
-/* A connection with `size` zero bytes behind it; NULL without memory. */
+/* A connection with `size` zero bytes behind its keeper's; NULL without memory. */
 static tcpmsg_conn *make(tm_settings *settings, size_t size)
 {
-    tcpmsg_conn *conn = calloc(1, sizeof *conn + size);
+    tcpmsg_conn *conn = calloc(1, sizeof *conn + TM_KEPT_SIZE + size);
     if (!conn)
         return NULL;
     if (tm_mutex_init(&conn->out.lock) != 0) {
@@ -59,7 +59,7 @@ tcpmsg_conn *tm_conn_make(tm_settings *settings)
     tcpmsg_conn *conn = make(settings, sizeof(tm_waiting));
     if (!conn)
         return NULL;
-    tm_waiting *waiting = (tm_waiting *)(conn + 1);
+    tm_waiting *waiting = (tm_waiting *)((char *)tm_kept(conn) + TM_KEPT_SIZE);
     if (init_waiting(waiting) < 0) {
         tm_conn_free(conn);
         return NULL;
@@ -68,13 +68,11 @@ tcpmsg_conn *tm_conn_make(tm_settings *settings)
     return conn;
 }
 
-tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, const tm_keeper *keeper, size_t kept_size)
+tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, const tm_keeper *keeper)
 {
-    tcpmsg_conn *conn = make(settings, kept_size);
-    if (!conn)
-        return NULL;
-    conn->kept = conn + 1;
-    atomic_init(&conn->keeper, keeper);
+    tcpmsg_conn *conn = make(settings, 0);
+    if (conn)
+        atomic_init(&conn->keeper, keeper);
     return conn;
 }
 

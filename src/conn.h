@@ -38,6 +38,7 @@ typedef struct tm_out {
     bool fin;               /* FIN was sent */
     bool attended;          /* its keeper was told that there is something to do */
     bool refused;           /* a send was too much for its keeper, who tells when it is not */
+    atomic_bool over;       /* more than its keeper's high water waits, or did until lately */
     atomic_bool unattended; /* an early stop left bytes, and no thread that sends is here */
     uint64_t messages;
     uint64_t bytes;
@@ -67,8 +68,8 @@ typedef struct tm_waiting {
 } tm_waiting;
 
 /*
- * Who has taken a connection over: a loop, for whom `kept` is. It moves the bytes; calls on the
- * connection wait for nothing, and tell it what there is to do (conn_kept.c).
+ * Who has taken a connection over: a loop. It moves the bytes; calls on the connection wait for
+ * nothing, and tell it what there is to do (conn_kept.c).
  */
 typedef struct tm_keeper {
     void (*attend)(tcpmsg_conn *conn);        /* soon; called with the sending lock held */
@@ -79,22 +80,21 @@ typedef struct tm_keeper {
 /*
  * Locks: at most one at a time, but for a keeper's own behind the sending lock. `fd` changes only
  * in close, which holds both turns for that, and in the keeper's thread; it is read with a turn,
- * or under the sending lock. `keeper` and `kept` are set
- * once, under both locks, and `kept` first.
+ * or under the sending lock. `keeper` is set once, under
+ * both locks.
  */
 struct tcpmsg_conn {
     atomic_uint refs;
     int fd;
     pid_t maker; /* the process: a forked child only lets go */
     bool tcp;
-    bool closing; /* under the sending lock: somebody called close */
+    atomic_bool closing; /* somebody called close; changes under the sending lock */
     atomic_int send_timeout_ms;
     atomic_int recv_timeout_ms;
     atomic_int os_error;
     tm_settings *settings;
     tm_waiting *waiting;
     _Atomic(const tm_keeper *) keeper;
-    void *kept;
     _Atomic(const char *) why; /* NULL until a direction ends; written once */
     _Atomic(void *) data;
     tm_out out;
@@ -105,11 +105,19 @@ struct tcpmsg_conn {
 /*
  * Made before there is a socket, so that no connected socket is lost to a lack of memory; takes a
  * reference of its own to settings. NULL without memory. Then tm_conn_own takes a socket over.
- * With a keeper it is the keeper's from the start, and `kept` so many zero bytes in the same block.
+ * With a keeper it is the keeper's from the start.
  */
 tcpmsg_conn *tm_conn_make(tm_settings *settings);
-tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, const tm_keeper *keeper, size_t kept_size);
+tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, const tm_keeper *keeper);
 void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer);
+
+/* Behind every connection: so many bytes, zero at first, for its keeper. */
+#define TM_KEPT_SIZE 112
+
+static inline void *tm_kept(const tcpmsg_conn *conn)
+{
+    return (void *)(conn + 1);
+}
 
 /* Frees it without a word to the peer. In a forked child the locks can't be destroyed: let go. */
 void tm_conn_free(tcpmsg_conn *conn);
@@ -139,6 +147,9 @@ static inline bool tm_is_kept(const tcpmsg_conn *conn)
 int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags); /* with the sending lock */
 int tm_kept_flush(tcpmsg_conn *conn, bool and_shut);
 void tm_kept_close(tcpmsg_conn *conn);
+
+/* Takes over a connection that nobody is inside a call of: 0, TCPMSG_EINVAL or ECANCELED. */
+int tm_conn_keep(tcpmsg_conn *conn, const tm_keeper *keeper);
 void tm_kept_attend(tcpmsg_conn *conn); /* with the sending lock */
 
 /* Receiving: conn_wait.c */
@@ -171,5 +182,12 @@ void tm_conn_tell_ending(tcpmsg_conn *conn, const tm_ending *ending);
 
 /* The same of what is in the buffer, and `behind` bytes of the payload beside it. */
 void tm_conn_tell_ending_here(tcpmsg_conn *conn, int error, size_t behind);
+
+/*
+ * After the FIN: 0 when the peer's TCP has every message byte, TCPMSG_EAGAIN while not, or an
+ * error. Drops what came, since unread input at close(2) would become a reset (RFC 1122 section
+ * 4.2.2.13). *peer_ended: nothing comes any more.
+ */
+int tm_conn_look_acknowledged(tcpmsg_conn *conn, bool *peer_ended);
 
 #endif

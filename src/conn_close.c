@@ -35,8 +35,7 @@ void tcpmsg_abort(tcpmsg_conn *conn)
     tm_mutex_unlock(&conn->out.lock);
 }
 
-/* One look: 0 when every message byte is acknowledged, TCPMSG_EAGAIN while not, or an error. */
-static int look_acknowledged(tcpmsg_conn *conn, bool *peer_ended)
+int tm_conn_look_acknowledged(tcpmsg_conn *conn, bool *peer_ended)
 {
     ssize_t unacked = tm_socket_unacked(conn->fd);
     ssize_t n = tm_socket_discard(conn->fd);
@@ -54,16 +53,13 @@ static int look_acknowledged(tcpmsg_conn *conn, bool *peer_ended)
     return unacked < 0 && *peer_ended ? 0 : TCPMSG_EAGAIN;
 }
 
-/*
- * With the receiving turn, after the FIN: drops what comes until the peer's TCP has all of the
- * messages. Unread input at close(2) would become a reset (RFC 1122 section 4.2.2.13).
- */
+/* With the receiving turn, after the FIN: waits until the peer's TCP has all of the messages. */
 static int await_acknowledged(tcpmsg_conn *conn, int64_t deadline)
 {
     bool peer_ended = false;
     int64_t nap = LOOK_FIRST;
     for (;;) {
-        int r = look_acknowledged(conn, &peer_ended);
+        int r = tm_conn_look_acknowledged(conn, &peer_ended);
         if (r != TCPMSG_EAGAIN)
             return r;
         if (tm_passed(deadline))
@@ -179,7 +175,7 @@ void tcpmsg_conn_unref(tcpmsg_conn *conn)
         leave_to_parent(conn);
         return;
     }
-    if (begin_close(conn))
+    if (!tm_is_kept(conn) && begin_close(conn))
         end_connection(conn, tm_now());
     tm_conn_free(conn);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "conn_in.h"
 #include "conn_out.h"
 
 #include "error.h"
@@ -34,6 +35,8 @@ int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags)
     int r = send_directly(conn, message);
     if (r == TCPMSG_EAGAIN)
         r = tm_outbox_add(&out->box, message);
+    if (out->box.len > conn->keeper->high_water)
+        out->over = true;
     bool hold = flags & TCPMSG_MORE && out->box.len <= TM_HOLD_MOST;
     if (out->error || (r == 0 && !hold))
         tm_kept_attend(conn);
@@ -61,4 +64,34 @@ void tm_kept_close(tcpmsg_conn *conn)
     conn->closing = true;
     conn->out.shut = true;
     tm_mutex_unlock(&conn->out.lock);
+}
+
+/* With both locks: whether it can be taken over now. */
+static int may_keep(const tcpmsg_conn *conn)
+{
+    const tm_waiting *waiting = conn->waiting;
+    if (tm_is_kept(conn))
+        return TCPMSG_EINVAL;
+    if (conn->closing || conn->out.error == TCPMSG_ECANCELED || conn->in.error == TCPMSG_ECANCELED)
+        return TCPMSG_ECANCELED;
+    bool in_use = conn->out.busy || conn->out.waiting > 0 || waiting->busy || waiting->waiting > 0;
+    return in_use ? TCPMSG_EINVAL : 0;
+}
+
+int tm_conn_keep(tcpmsg_conn *conn, const tm_keeper *keeper)
+{
+    if (!conn->waiting)
+        return TCPMSG_EINVAL; /* it was made for another keeper */
+    tm_mutex_lock(&conn->out.lock);
+    tm_mutex_lock(&conn->waiting->lock);
+    int r = may_keep(conn);
+    if (r == 0) {
+        tm_in_end_view(conn);
+        if (tm_buffer_len(&conn->in.buffer) == 0)
+            tm_buffer_free(&conn->in.buffer);
+        atomic_store_explicit(&conn->keeper, keeper, memory_order_release);
+    }
+    tm_mutex_unlock(&conn->waiting->lock);
+    tm_mutex_unlock(&conn->out.lock);
+    return r;
 }

@@ -36,6 +36,9 @@ struct tcpmsg_listener {
  */
 int tm_listener_own_wake(tcpmsg_listener *listener);
 
+/* What accept(2) says of a connection that died in the queue: the next one may be well. */
+bool tm_accept_is_passing(int answer);
+
 /*
  * Binds a Unix socket to its path, where a dead server may have left its file, and listens; 0 or
  * -errno. A file that is not a dead server's socket stays, and is -EADDRINUSE.

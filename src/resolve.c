@@ -7,18 +7,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "error.h"
 
-/* A look-up that two threads share: the one that waits, and the one inside getaddrinfo(3). */
-struct lookup {
+/* Two threads may share it: the one that wants the answer, and the one inside getaddrinfo(3). */
+struct tm_lookup {
     pthread_mutex_t lock;
     pthread_cond_t finished;
     int holders; /* of this struct: the last one frees it */
+    bool in_thread;
     bool done;
     int answer; /* getaddrinfo's */
     struct addrinfo *found;
+    tm_lookup_notify *notify; /* NULL: nobody wants to know (any more) */
+    void *arg;
+    int64_t deadline;
+    pid_t maker; /* the process: a forked child has no such thread */
     struct addrinfo hints;
     char host[TM_HOST_MAX + 1];
     char port[6];
@@ -63,65 +69,83 @@ static int conclude(tm_addresses *out, int answer, struct addrinfo *found, const
     return r;
 }
 
-static void let_go(struct lookup *lookup)
+static void let_go(tm_lookup *lookup)
 {
     pthread_mutex_lock(&lookup->lock);
     bool last = --lookup->holders == 0;
     pthread_mutex_unlock(&lookup->lock);
     if (!last)
         return;
-    if (lookup->done && lookup->answer == 0 && lookup->found)
+    if (lookup->found)
         freeaddrinfo(lookup->found);
     pthread_cond_destroy(&lookup->finished);
     pthread_mutex_destroy(&lookup->lock);
     free(lookup);
 }
 
-static void *look_up(void *arg)
+static void look_up(tm_lookup *lookup)
 {
-    struct lookup *lookup = arg;
     struct addrinfo *found = NULL;
-    int answer = getaddrinfo(lookup->host, lookup->port, &lookup->hints, &found);
+    const char *host = lookup->host[0] ? lookup->host : NULL;
+    int answer = getaddrinfo(host, lookup->port, &lookup->hints, &found);
     pthread_mutex_lock(&lookup->lock);
     lookup->answer = answer;
-    lookup->found = found;
+    lookup->found = answer == 0 ? found : NULL;
     lookup->done = true;
     pthread_cond_signal(&lookup->finished);
+    if (lookup->notify)
+        lookup->notify(lookup->arg);
     pthread_mutex_unlock(&lookup->lock);
+}
+
+static void *run(void *lookup)
+{
+    look_up(lookup);
     let_go(lookup);
     return NULL;
 }
 
 /* Starts the thread with every signal blocked: handlers run in the program's own threads. */
-static int start(struct lookup *lookup)
+static int start_thread(tm_lookup *lookup)
 {
     pthread_t thread;
     pthread_attr_t attributes;
     sigset_t all, before;
     if (pthread_attr_init(&attributes) != 0)
         return TCPMSG_ENOMEM;
+    lookup->in_thread = true;
+    lookup->holders = 2;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = pthread_create(&thread, &attributes, look_up, lookup);
+    int r = pthread_create(&thread, &attributes, run, lookup);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
-    return r == 0 ? 0 : TCPMSG_ENOMEM;
+    if (r == 0)
+        return 0;
+    lookup->holders = 1;
+    return TCPMSG_ENOMEM;
 }
 
-static struct lookup *prepare(const char *host, const char *port, const struct addrinfo *hints)
+static tm_lookup *make(const tm_address *address, bool passive, int64_t deadline)
 {
-    struct lookup *lookup = calloc(1, sizeof *lookup);
+    tm_lookup *lookup = calloc(1, sizeof *lookup);
     if (!lookup)
         return NULL;
     if (pthread_mutex_init(&lookup->lock, NULL) != 0)
         goto fail;
     if (tm_cond_init(&lookup->finished) != 0)
         goto fail_lock;
-    lookup->holders = 2;
-    lookup->hints = *hints;
-    snprintf(lookup->host, sizeof lookup->host, "%s", host);
-    snprintf(lookup->port, sizeof lookup->port, "%s", port);
+    lookup->holders = 1;
+    lookup->deadline = deadline;
+    lookup->maker = getpid();
+    lookup->hints = (struct addrinfo){
+        .ai_family = address->is_v6 ? AF_INET6 : AF_UNSPEC,
+        .ai_socktype = SOCK_STREAM,
+        .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST | (passive ? AI_PASSIVE : 0),
+    };
+    snprintf(lookup->host, sizeof lookup->host, "%s", address->host);
+    snprintf(lookup->port, sizeof lookup->port, "%u", (unsigned)address->port);
     return lookup;
 
 fail_lock:
@@ -131,51 +155,76 @@ fail:
     return NULL;
 }
 
-static int look_up_until(tm_addresses *out, const char *host, const char *port,
-                         const struct addrinfo *hints, int64_t deadline, tm_story *story)
+int tm_lookup_begin(tm_lookup **out, const tm_address *address, bool passive, int64_t deadline,
+                    tm_lookup_notify *notify, void *arg)
 {
-    struct lookup *lookup = prepare(host, port, hints);
+    tm_lookup *lookup = make(address, passive, deadline);
     if (!lookup)
         return TCPMSG_ENOMEM;
-    int r = start(lookup);
-    if (r < 0) {
-        lookup->holders = 1;
-        let_go(lookup);
-        return r;
+    look_up(lookup);
+    if (lookup->answer == EAI_NONAME && lookup->host[0] && !address->is_v6) {
+        lookup->hints.ai_flags &= ~AI_NUMERICHOST;
+        lookup->done = false;
+        lookup->notify = notify;
+        lookup->arg = arg;
+        if ((notify || deadline != TM_FOREVER) && start_thread(lookup) < 0) {
+            let_go(lookup);
+            return TCPMSG_ENOMEM;
+        }
+    }
+    *out = lookup;
+    return 0;
+}
+
+void tm_lookup_wait(tm_lookup *lookup)
+{
+    if (!lookup->in_thread) {
+        if (!lookup->done)
+            look_up(lookup);
+        return;
     }
     pthread_mutex_lock(&lookup->lock);
-    while (!lookup->done && tm_cond_wait(&lookup->finished, &lookup->lock, deadline))
+    while (!lookup->done && tm_cond_wait(&lookup->finished, &lookup->lock, lookup->deadline))
         continue;
+    pthread_mutex_unlock(&lookup->lock);
+}
+
+int tm_lookup_step(tm_lookup *lookup, tm_addresses *out, tm_story *story)
+{
+    pthread_mutex_lock(&lookup->lock);
     bool done = lookup->done;
     struct addrinfo *found = lookup->found;
-    int answer = lookup->answer;
     lookup->found = NULL;
     pthread_mutex_unlock(&lookup->lock);
-    let_go(lookup);
-    if (done)
-        return conclude(out, answer, found, host, story);
-    tm_story_tell(story, "the look-up of \"%s\" took too long", host);
+    if (done) {
+        int r = conclude(out, lookup->answer, found, lookup->host, story);
+        return r < 0 ? r : 1;
+    }
+    if (!tm_passed(lookup->deadline))
+        return 0;
+    tm_story_tell(story, "the look-up of \"%s\" took too long", lookup->host);
     return TCPMSG_ETIMEDOUT;
+}
+
+void tm_lookup_end(tm_lookup *lookup)
+{
+    if (!lookup || lookup->maker != getpid())
+        return;
+    pthread_mutex_lock(&lookup->lock);
+    lookup->notify = NULL;
+    pthread_mutex_unlock(&lookup->lock);
+    let_go(lookup);
 }
 
 int tm_resolve(tm_addresses *out, const tm_address *address, bool passive, int64_t deadline,
                tm_story *story)
 {
-    char port[6];
-    const char *host = address->host[0] ? address->host : NULL;
-    struct addrinfo *found = NULL;
-    struct addrinfo hints = {
-        .ai_family = address->is_v6 ? AF_INET6 : AF_UNSPEC,
-        .ai_socktype = SOCK_STREAM,
-        .ai_flags = AI_NUMERICSERV | AI_NUMERICHOST | (passive ? AI_PASSIVE : 0),
-    };
-    snprintf(port, sizeof port, "%u", (unsigned)address->port);
-    int answer = getaddrinfo(host, port, &hints, &found);
-    if (answer != EAI_NONAME || !host || address->is_v6)
-        return conclude(out, answer, found, address->host, story);
-    hints.ai_flags &= ~AI_NUMERICHOST;
-    if (deadline != TM_FOREVER)
-        return look_up_until(out, host, port, &hints, deadline, story);
-    answer = getaddrinfo(host, port, &hints, &found);
-    return conclude(out, answer, found, host, story);
+    tm_lookup *lookup;
+    int r = tm_lookup_begin(&lookup, address, passive, deadline, NULL, NULL);
+    if (r < 0)
+        return r;
+    while ((r = tm_lookup_step(lookup, out, story)) == 0)
+        tm_lookup_wait(lookup);
+    tm_lookup_end(lookup);
+    return r < 0 ? r : 0;
 }

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -129,34 +128,6 @@ int tm_socket_pending_error(int fd)
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
         return -errno;
     return -error;
-}
-
-/*
- * A Unix connect waits while the listener's queue is full, and poll(2) can't wait for that. A
- * blocking socket with a send timeout can (socket(7)).
- */
-int tm_socket_dial_unix(const tm_sockaddr *address, int64_t deadline)
-{
-    int fd = tm_socket_open(AF_UNIX);
-    if (fd < 0)
-        return fd;
-    int r = answer(fcntl(fd, F_SETFL, 0));
-    while (r == 0) {
-        int left = tm_left_ms(deadline);
-        struct timeval limit = {0};
-        if (left >= 0)
-            limit = (struct timeval){left / 1000, left % 1000 * 1000 + (left == 0)};
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-        r = answer(connect(fd, &address->u.any, address->length));
-        if (r == 0)
-            return fd;
-        if (r == -EAGAIN || (r == -EINTR && tm_passed(deadline)))
-            r = -ETIMEDOUT;
-        else if (r == -EINTR)
-            r = 0;
-    }
-    tm_socket_close(fd);
-    return r;
 }
 
 ssize_t tm_socket_read(int fd, struct iovec *parts, int count)

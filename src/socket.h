@@ -14,8 +14,8 @@
 
 /*
  * Every system call on a socket is made here. All of them answer 0 or more, or -errno; none
- * blocks but tm_socket_wait and tm_socket_dial_unix; none raises SIGPIPE; every descriptor is
- * close-on-exec; an interrupted call goes on by itself.
+ * blocks but tm_socket_wait; none raises SIGPIPE; every descriptor is close-on-exec; an
+ * interrupted call goes on by itself.
  */
 
 int tm_socket_open(int family);
@@ -27,7 +27,6 @@ int tm_socket_accept(int fd, tm_sockaddr *peer);
 
 int tm_socket_connect(int fd, const tm_sockaddr *address); /* -EINPROGRESS: poll for POLLOUT */
 int tm_socket_pending_error(int fd);                       /* -SO_ERROR, or 0 */
-int tm_socket_dial_unix(const tm_sockaddr *address, int64_t deadline); /* a connected socket */
 
 /* One system call; the number of bytes moved, which may be fewer than asked for. */
 ssize_t tm_socket_read(int fd, struct iovec *parts, int count);

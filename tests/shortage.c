@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
@@ -256,6 +257,9 @@ ANSWERING(pthread_create,
           (thread, attributes, body, arg))
 ANSWERING(pthread_mutex_init, (pthread_mutex_t * mutex, const pthread_mutexattr_t *attributes),
           (mutex, attributes))
+FAILING(int, epoll_create1, (int flags), (flags))
+FAILING(int, epoll_wait, (int epoll, struct epoll_event *events, int most, int timeout),
+        (epoll, events, most, timeout))
 FAILING(int, eventfd, (unsigned count, int flags), (count, flags))
 FAILING(int, socket, (int family, int type, int protocol), (family, type, protocol))
 FAILING(int, accept4, (int fd, struct sockaddr *peer, socklen_t *length, int flags),
@@ -276,6 +280,17 @@ FAILING(int, setsockopt, (int fd, int level, int option, const void *value, sock
 FAILING(int, poll, (struct pollfd * fds, nfds_t count, int timeout), (fds, count, timeout))
 FAILING(ssize_t, recv, (int fd, void *bytes, size_t count, int flags), (fd, bytes, count, flags))
 FAILING(ssize_t, recvmsg, (int fd, struct msghdr *header, int flags), (fd, header, flags))
+
+int __real_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event);
+
+/* To take one out needs nothing. */
+int __wrap_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+    if (operation != EPOLL_CTL_DEL && fails(CALL_epoll_ctl))
+        return -1;
+    return __real_epoll_ctl(epoll, operation, fd, event);
+}
 
 ssize_t __real_send(int fd, const void *bytes, size_t count, int flags);
 ssize_t __real_sendmsg(int fd, const struct msghdr *header, int flags);

@@ -24,6 +24,9 @@ enum scarce { SCARCE_MEMORY, SCARCE_DESCRIPTORS, SCARCE_BUFFERS, SCARCE_KINDS };
     X(pthread_create, EAGAIN, 0, 0)                                                                \
     X(pthread_mutex_init, ENOMEM, 0, 0)                                                            \
     X(getaddrinfo, EAI_MEMORY, 0, 0)                                                               \
+    X(epoll_create1, 0, EMFILE, ENOMEM)                                                            \
+    X(epoll_ctl, 0, 0, ENOMEM)                                                                     \
+    X(epoll_wait, 0, 0, 0)                                                                         \
     X(eventfd, 0, EMFILE, ENOMEM)                                                                  \
     X(socket, 0, EMFILE, ENOBUFS)                                                                  \
     X(accept4, 0, ENFILE, ENOBUFS)                                                                 \

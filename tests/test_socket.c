@@ -2,7 +2,6 @@
 /* The seam to the system: what each call answers, and what it never does. */
 #define _GNU_SOURCE
 #include "clock.h"
-#include "crowd.h"
 #include "shortage.h"
 #include "socket.h"
 
@@ -259,28 +258,6 @@ static void what_is_no_tcp_has_no_tcp_info(void **state)
     close_pair(ends);
 }
 
-/* A Unix connect is one call that waits: signals don't end it, its deadline does. */
-static void a_unix_dial_goes_on_after_signals_until_its_deadline(void **state)
-{
-    (void)state;
-    struct crowd crowd;
-    tm_sockaddr address = {.length = sizeof address.u.local, .u.local = {.sun_family = AF_UNIX}};
-    char dir[PATH_ROOM];
-    make_temp_dir(dir);
-    snprintf(address.u.local.sun_path, sizeof address.u.local.sun_path, "%s/crowd", dir);
-    crowd_at_path(&crowd, address.u.local.sun_path);
-    call_fails(CALL_connect, EINTR, 3);
-    int64_t deadline = tm_deadline(30);
-    assert_int_equal(tm_socket_dial_unix(&address, deadline), -ETIMEDOUT);
-    assert_true(tm_now() >= deadline - 10 * TM_MS);
-    assert_int_equal(calls_failed(), 3);
-    call_fails(CALL_connect, EINTR, 1);
-    assert_int_equal(tm_socket_dial_unix(&address, 0), -ETIMEDOUT);
-    assert_int_equal(calls_failed(), 1);
-    crowd_leaves(&crowd);
-    remove_temp_dir(dir);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,7 +275,6 @@ int main(void)
         cmocka_unit_test(a_wait_that_fails_takes_a_moment),
         cmocka_unit_test(what_the_peer_has_not_acknowledged),
         cmocka_unit_test(what_is_no_tcp_has_no_tcp_info),
-        cmocka_unit_test(a_unix_dial_goes_on_after_signals_until_its_deadline),
     };
     alarm(TEST_SECONDS);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include <tcpmsg/error.h>
 #include <tcpmsg/frame.h>
 #include <tcpmsg/listener.h>
+#include <tcpmsg/loop.h>
 #include <tcpmsg/options.h>
 #include <tcpmsg/version.h>
 

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+#include "loop.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "conn_in.h"
+#include "error.h"
+
+/* How many messages of one connection are delivered before the others have their turn. */
+#define TURN_MESSAGES 1024
+
+/* A message of up to this size, prefix included, is put together in the thread's memory. */
+#define PUT_TOGETHER_MOST (TM_SHARED / 4)
+
+/* When so large a part of a long message has come, there is room for all of it at once. */
+#define BELIEVED_PART 4
+
+bool tm_member_may_deliver(const tm_member *member)
+{
+    const tcpmsg_conn *conn = tm_conn_of(member);
+    return member->stage == TM_OPEN && !member->paused && !conn->out.over && !conn->closing &&
+           !conn->in.error && conn->out.error != TCPMSG_ECANCELED;
+}
+
+/*
+ * Hands out the whole messages that these bytes begin with, as far as it may; how many bytes they
+ * were. *answer: 0 when more has to come, an error of the stream, 1 when there was no more time.
+ */
+static size_t deliver(tm_member *member, const uint8_t *bytes, size_t count, int *answer)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    const tcpmsg_callbacks *callbacks = &member->service->callbacks;
+    size_t at = 0;
+    *answer = 1;
+    for (int i = 0; i < TURN_MESSAGES && tm_member_may_deliver(member); i++) {
+        tm_head head;
+        int whole = tm_look(conn->settings, bytes + at, count - at, &head);
+        if (whole <= 0) {
+            *answer = whole;
+            break;
+        }
+        const uint8_t *payload = bytes + at + head.prefix;
+        tm_in_count(&conn->in, head.length);
+        at += head.prefix + head.length;
+        if (callbacks->on_message)
+            callbacks->on_message(conn, payload, head.length, member->service->arg);
+    }
+    return at;
+}
+
+/* Ends the receiving; the member is tended at the end of the pass. */
+static void end_receiving(tm_member *member, int error)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    tm_conn_tell_ending_here(conn, error, 0);
+    tm_in_end(conn, error);
+    tm_member_attend(member);
+}
+
+/* After a delivery: the message clock, and what the buffer begins with. */
+static void note(tm_thread *thread, tm_member *member, int answer, bool delivered)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    int ms = conn->settings->message_timeout_ms;
+    member->held = answer == 1 && tm_buffer_len(&conn->in.buffer) > 0;
+    if (delivered || tm_buffer_len(&conn->in.buffer) == 0)
+        conn->in.message_limit = 0;
+    if (answer < 0) {
+        end_receiving(member, answer);
+    } else if (answer == 0 && tm_buffer_len(&conn->in.buffer) > 0) {
+        if (ms >= 0 && conn->in.message_limit == 0)
+            conn->in.message_limit = thread->now + ms * TM_MS;
+    }
+    tm_member_attend(member);
+}
+
+/* Makes the buffer hold just these bytes, which are not its own; false without memory. */
+static bool keep(tm_thread *thread, tm_member *member, const uint8_t *bytes, size_t count)
+{
+    tm_buffer *own = &tm_conn_of(member)->in.buffer;
+    size_t before = own->capacity;
+    own->start = own->end = 0;
+    if (count == 0 || (own->capacity > 4096 && own->capacity / 4 > count))
+        tm_buffer_free(own);
+    bool kept = count == 0 || tm_buffer_reserve(own, count) == 0;
+    if (kept && count > 0)
+        tm_buffer_append(own, bytes, count);
+    tm_budget_change(thread, member, before);
+    return kept;
+}
+
+void tm_member_give_back(tm_thread *thread, tm_member *member)
+{
+    keep(thread, member, NULL, 0);
+}
+
+void tm_member_deliver_held(tm_thread *thread, tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    tm_buffer *own = &conn->in.buffer;
+    int answer;
+    size_t taken = deliver(member, tm_buffer_head(own), tm_buffer_len(own), &answer);
+    tm_buffer_consume(own, taken);
+    if (tm_buffer_len(own) == 0)
+        tm_member_give_back(thread, member);
+    note(thread, member, answer, taken > 0);
+}
+
+/* The read did not bring a byte. */
+static void none_came(tm_member *member, ssize_t n)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    int met = conn->out.error;
+    if (met == 0 && (n == -EAGAIN || n == -EWOULDBLOCK || n == -ENOMEM || n == -ENOBUFS))
+        return; /* level-triggered: it comes again */
+    bool inside = tm_buffer_len(&conn->in.buffer) > 0;
+    if (n < 0 && met == 0)
+        met = tm_conn_os_error(conn, n);
+    else if (met == 0 || met == TCPMSG_ECANCELED)
+        met = inside ? TCPMSG_ETRUNCATED : TCPMSG_EOF;
+    end_receiving(member, met);
+    if (n < 0)
+        tm_out_end(conn, met);
+}
+
+/* With what has come of its message so far, in the thread's memory. */
+static void read_shared(tm_thread *thread, tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    tm_buffer *own = &conn->in.buffer;
+    size_t len = tm_buffer_len(own);
+    size_t wanted = tm_budget_allows(thread, member, TM_SHARED - len);
+    if (wanted == 0) {
+        member->starved = true;
+        return;
+    }
+    struct iovec part = {thread->shared + len, wanted};
+    ssize_t n = tm_socket_read(conn->fd, &part, 1);
+    if (n <= 0) {
+        none_came(member, n);
+        return;
+    }
+    if (len > 0)
+        memcpy(thread->shared, tm_buffer_head(own), len);
+    len += (size_t)n;
+    member->u.active = thread->now;
+    int answer;
+    size_t taken = deliver(member, thread->shared, len, &answer);
+    if (!keep(thread, member, thread->shared + taken, len - taken)) {
+        tm_conn_tell(conn, "there was no memory for the beginning of a message");
+        tm_in_end(conn, TCPMSG_ENOMEM);
+    }
+    note(thread, member, answer, taken > 0);
+}
+
+/* How much more of a long message there is to be room for: as much as has come, then all of it. */
+static size_t next_step(const tm_buffer *own, const tm_head *head)
+{
+    size_t missing = head->length - head->arrived, room = tm_buffer_room(own);
+    if (room > 0)
+        return room < missing ? room : missing;
+    if (head->length / BELIEVED_PART <= head->arrived)
+        return missing;
+    size_t step = head->arrived < TM_SHARED ? TM_SHARED : head->arrived;
+    return step < missing ? step : missing;
+}
+
+/* A long message is put together in memory of its own. */
+static void read_own(tm_thread *thread, tm_member *member, const tm_head *head)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    tm_buffer *own = &conn->in.buffer;
+    size_t before = own->capacity;
+    size_t wanted = tm_budget_allows(thread, member, next_step(own, head));
+    if (wanted == 0 || tm_buffer_reserve(own, wanted) < 0) {
+        member->starved = true;
+        return;
+    }
+    tm_budget_change(thread, member, before);
+    struct iovec part = {tm_buffer_tail(own), wanted};
+    ssize_t n = tm_socket_read(conn->fd, &part, 1);
+    if (n <= 0) {
+        none_came(member, n);
+        return;
+    }
+    own->end += (size_t)n;
+    member->u.active = thread->now;
+    if ((size_t)n == head->length - head->arrived)
+        tm_member_deliver_held(thread, member);
+}
+
+void tm_member_read(tm_thread *thread, tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    tm_head head;
+    tm_in_look(conn, 0, &head);
+    if (head.prefix + head.length > PUT_TOGETHER_MOST)
+        read_own(thread, member, &head);
+    else
+        read_shared(thread, member);
+    if (member->starved) {
+        tm_link_remove(&member->link);
+        tm_link_add(&thread->starved, &member->link);
+        tm_member_attend(member);
+    }
+}

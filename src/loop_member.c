@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+#include "loop.h"
+
+#include "error.h"
+#include "socket.h"
+
+/* How long output rests while the system has no memory for it. */
+#define REST (20 * TM_MS)
+
+/* How long a connection that is starved waits before it asks again. */
+#define STARVE (1000 * TM_MS)
+
+tm_thread *tm_loop_lightest(tcpmsg_loop *loop)
+{
+    tm_thread *lightest = loop->threads;
+    for (int i = 1; i < loop->thread_count; i++)
+        if (loop->threads[i].count < lightest->count)
+            lightest = &loop->threads[i];
+    return lightest;
+}
+
+void tm_member_attend(tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    tm_mutex_lock(&conn->out.lock);
+    tm_kept_attend(conn);
+    tm_mutex_unlock(&conn->out.lock);
+}
+
+static void member_ready(tm_thread *thread, tm_source *source, short events)
+{
+    tm_member *member = (tm_member *)source; /* its first member */
+    tcpmsg_conn *conn = tm_conn_of(member);
+    bool reads = source->watch.events & POLLIN;
+    if (member->stage == TM_OPEN && !conn->in.error && reads && events & ~POLLOUT)
+        tm_member_read(thread, member);
+    else if (member->stage == TM_OPEN && !reads && events & (POLLERR | POLLHUP))
+        member->hung = true;
+    tm_member_attend(member);
+}
+
+static void member_expired(tm_thread *thread, tm_source *source)
+{
+    (void)thread;
+    tm_member_attend((tm_member *)source);
+}
+
+static const tm_source_kind member_kind = {member_ready, member_expired};
+
+void tm_member_begin(tcpmsg_conn *conn, tm_service *service, enum tm_stage stage)
+{
+    tm_thread *thread = tm_thread_of(conn);
+    tm_member *member = tm_member_of(conn);
+    member->source.kind = &member_kind;
+    member->service = tm_service_ref(service);
+    member->stage = (uint8_t)stage;
+    tm_link_init(&member->link);
+    thread->count++;
+    thread->loop->count++;
+    tm_member_attend(member);
+}
+
+/* Writes what it can, and runs the output's clock. */
+static enum tm_push push(tm_thread *thread, tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    tm_out *out = &conn->out;
+    tm_mutex_lock(&out->lock);
+    uint64_t before = tm_outbox_position(&out->box);
+    bool waits = out->box.len > 0 || (out->shut && !out->fin);
+    tm_mutex_unlock(&out->lock);
+    if (!waits) {
+        member->blocked = 0;
+        return TM_PUSH_DONE;
+    }
+    enum tm_push left = tm_out_push(conn);
+    tm_mutex_lock(&out->lock);
+    bool progress = tm_outbox_position(&out->box) != before;
+    if (left == TM_PUSH_DONE && out->box.len > 0)
+        left = TM_PUSH_REST; /* a call that was under way when the loop got it */
+    if (left == TM_PUSH_DONE)
+        tm_outbox_trim(&out->box);
+    tm_mutex_unlock(&out->lock);
+    if (progress)
+        member->u.active = thread->now;
+    if (left == TM_PUSH_DONE)
+        member->blocked = 0;
+    else if (progress || member->blocked == 0)
+        member->blocked = thread->now;
+    return left;
+}
+
+/* The queue is below half: what it held up goes on. */
+static void drain(tm_thread *thread, tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    tm_out *out = &conn->out;
+    tm_mutex_lock(&out->lock);
+    bool low = out->error || out->box.len < thread->keeper.high_water / 2 || out->box.len == 0;
+    bool tell = low && out->refused && !out->error && !out->shut;
+    if (low)
+        out->over = out->refused = false;
+    tm_mutex_unlock(&out->lock);
+    if (tell && member->service->callbacks.on_drain)
+        member->service->callbacks.on_drain(conn, member->service->arg);
+}
+
+/* A reset is told although we don't read; a clean end has to wait, and is not polled for. */
+static void look_at_hangup(tm_thread *thread, tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    int error = tm_socket_pending_error(conn->fd);
+    member->hung = false;
+    if (error < 0) {
+        int told = tm_conn_os_error(conn, error);
+        tm_conn_tell_ending_here(conn, told, 0);
+        tm_in_end(conn, told);
+        tm_out_end(conn, told);
+    } else {
+        tm_poller_drop(thread->poller, &member->source.watch);
+        member->waits_out = true;
+    }
+}
+
+static void watch(tm_thread *thread, tm_member *member, enum tm_push left)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    bool stopped = member->paused || conn->out.over || member->starved;
+    tm_member_stop_clocks(thread, member, stopped);
+    short events = left == TM_PUSH_WAIT ? POLLOUT : 0;
+    if (!stopped && !member->held && !conn->in.error)
+        events |= POLLIN;
+    if (events != 0)
+        member->waits_out = false;
+    if (!member->waits_out)
+        tm_thread_watch(thread, &member->source, events);
+    int64_t due = tm_member_due(thread, member);
+    if (left == TM_PUSH_REST)
+        due = tm_sooner(due, thread->now + REST);
+    if (member->starved)
+        due = tm_sooner(due, thread->now + STARVE);
+    tm_timer *timer = &member->source.timer;
+    if (due != TM_FOREVER && (!tm_timer_is_set(timer) || due < timer->due))
+        tm_timers_set(&thread->timers, timer, due);
+}
+
+/* 1: the end has come, or begun. */
+static bool has_ended(tm_thread *thread, tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    int in_error = conn->in.error, out_error = conn->out.error;
+    if (in_error == TCPMSG_ECANCELED || out_error == TCPMSG_ECANCELED) {
+        tm_member_finish(thread, member, TCPMSG_ECANCELED);
+    } else if (conn->closing) {
+        tm_member_end(thread, member, 0);
+    } else if (in_error == TCPMSG_EOF) {
+        if (conn->out.unattended && !out_error)
+            return false; /* it gets all its answers first */
+        tm_member_end(thread, member, out_error ? out_error : TCPMSG_EOF);
+    } else if (in_error) {
+        tm_member_end(thread, member, in_error);
+    } else if (out_error && member->paused) {
+        tm_member_finish(thread, member, out_error);
+    } else if (tm_member_is_stalled(thread, member)) {
+        tm_member_end(thread, member, TCPMSG_ESTALLED);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void tend_open(tm_thread *thread, tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    enum tm_push left = push(thread, member);
+    drain(thread, member);
+    if (member->hung)
+        look_at_hangup(thread, member);
+    if (member->held && tm_member_may_deliver(member))
+        tm_member_deliver_held(thread, member);
+    else if (conn->out.error && !conn->in.error && tm_member_may_deliver(member))
+        tm_member_read(thread, member); /* what had come before the reset, and then its end */
+    if (!has_ended(thread, member))
+        watch(thread, member, left);
+}
+
+void tm_member_join(tm_thread *thread, tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    const tcpmsg_callbacks *callbacks = &member->service->callbacks;
+    member->stage = TM_OPEN;
+    member->opened = true;
+    member->u.active = thread->now;
+    member->held = tm_buffer_len(&conn->in.buffer) > 0;
+    member->source.watch = (tm_watch){.fd = conn->fd};
+    thread->held += conn->in.buffer.capacity;
+    tm_link_remove(&member->link);
+    tm_link_add(&thread->members, &member->link);
+    int r = tm_thread_watch(thread, &member->source, 0);
+    if (callbacks->on_open)
+        callbacks->on_open(conn, member->service->arg);
+    if (r < 0) {
+        tm_conn_tell(conn, "the loop can't watch one more connection");
+        tm_member_finish(thread, member, tm_error_from_errno(-r));
+    } else if (thread->stopping) {
+        tm_member_end(thread, member, TCPMSG_ECANCELED);
+    } else {
+        tend_open(thread, member);
+    }
+}
+
+/* It asks again: others may have given memory back, or been silent for too long. */
+static void feed(tm_thread *thread, tm_member *member)
+{
+    member->starved = false;
+    tm_link_remove(&member->link);
+    tm_link_add(&thread->members, &member->link);
+}
+
+void tm_member_tend(tm_thread *thread, tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    if (member->stage == TM_OVER) { /* somebody had asked before it was */
+        tcpmsg_conn_unref(conn);
+        return;
+    }
+    tm_mutex_lock(&conn->out.lock);
+    conn->out.attended = false;
+    tm_mutex_unlock(&conn->out.lock);
+    if (member->starved && !tm_timer_is_set(&member->source.timer))
+        feed(thread, member);
+    switch ((enum tm_stage)member->stage) {
+    case TM_JOINING:
+        tm_member_join(thread, member);
+        break;
+    case TM_DIALING:
+        tm_dial_step(thread, member);
+        break;
+    case TM_OPEN:
+        tend_open(thread, member);
+        break;
+    case TM_ENDING:
+        tm_member_tend_ending(thread, member);
+        break;
+    case TM_OVER:
+        break;
+    }
+}
