@@ -9,7 +9,7 @@
 
 #define READ_FIRST ((size_t)16 << 10)
 
-static int init_waiting(tm_waiting *waiting)
+static int init_waiting(tm_waiting *waiting, const tm_settings *settings)
 {
     if (tm_condition_init(&waiting->out_turn) != 0)
         return TCPMSG_ENOMEM;
@@ -17,6 +17,7 @@ static int init_waiting(tm_waiting *waiting)
         goto fail;
     if (tm_condition_init(&waiting->in_turn) != 0)
         goto fail_lock;
+    atomic_init(&waiting->recv_timeout_ms, settings->recv_timeout_ms);
     waiting->read_size = READ_FIRST;
     waiting->wake = TM_WAKE_CLOSED;
     return 0;
@@ -50,7 +51,6 @@ static tcpmsg_conn *make(tm_settings *settings, size_t size)
     conn->maker = getpid();
     conn->settings = tm_settings_ref(settings);
     atomic_init(&conn->send_timeout_ms, settings->send_timeout_ms);
-    atomic_init(&conn->recv_timeout_ms, settings->recv_timeout_ms);
     return conn;
 }
 
@@ -60,7 +60,7 @@ tcpmsg_conn *tm_conn_make(tm_settings *settings)
     if (!conn)
         return NULL;
     tm_waiting *waiting = (tm_waiting *)((char *)tm_kept(conn) + TM_KEPT_SIZE);
-    if (init_waiting(waiting) < 0) {
+    if (init_waiting(waiting, settings) < 0) {
         tm_conn_free(conn);
         return NULL;
     }

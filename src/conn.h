@@ -26,10 +26,9 @@
 /* Sending. While `busy`, the turn's holder alone takes bytes out of the box. */
 typedef struct tm_out {
     tm_mutex lock;
+    atomic_int error; /* why the sending ended; 0 while it goes on */
     tm_outbox box;
     size_t leaving;         /* bytes of the box that the turn's holder is writing */
-    atomic_int error;       /* why the sending ended; 0 while it goes on */
-    unsigned waiting;       /* threads that wait for the turn, or for their bytes */
     bool busy;              /* a thread has the turn */
     bool staying;           /* ... which stays until what is queued now is out, or hands over */
     bool offered;           /* the turn was left to the threads that wait for it */
@@ -56,7 +55,9 @@ typedef struct tm_in {
 /* What calls that wait need beside it. A connection that a loop made has none. */
 typedef struct tm_waiting {
     tm_condition out_turn; /* sending: the turn is free, or something went out */
-    tm_mutex lock;         /* of the receiving, and of all below */
+    unsigned senders;      /* threads that wait for that, under the sending lock */
+    atomic_int recv_timeout_ms;
+    tm_mutex lock; /* of the receiving, and of all below */
     tm_condition in_turn;
     bool busy;          /* a thread has the turn */
     bool slept;         /* the last receive had to: the next one polls before it reads */
@@ -90,7 +91,6 @@ struct tcpmsg_conn {
     bool tcp;
     atomic_bool closing; /* somebody called close; changes under the sending lock */
     atomic_int send_timeout_ms;
-    atomic_int recv_timeout_ms;
     atomic_int os_error;
     tm_settings *settings;
     tm_waiting *waiting;

@@ -41,8 +41,8 @@ int tcpmsg_conn_set_timeouts(tcpmsg_conn *conn, int send_ms, int recv_ms)
         return TCPMSG_EINVAL;
     if (send_ms != 0)
         conn->send_timeout_ms = send_ms;
-    if (recv_ms != 0)
-        conn->recv_timeout_ms = recv_ms;
+    if (recv_ms != 0 && conn->waiting)
+        conn->waiting->recv_timeout_ms = recv_ms;
     return 0;
 }
 

@@ -74,7 +74,7 @@ static int may_keep(const tcpmsg_conn *conn)
         return TCPMSG_EINVAL;
     if (conn->closing || conn->out.error == TCPMSG_ECANCELED || conn->in.error == TCPMSG_ECANCELED)
         return TCPMSG_ECANCELED;
-    bool in_use = conn->out.busy || conn->out.waiting > 0 || waiting->busy || waiting->waiting > 0;
+    bool in_use = conn->out.busy || waiting->senders > 0 || waiting->busy || waiting->waiting > 0;
     return in_use ? TCPMSG_EINVAL : 0;
 }
 

@@ -23,9 +23,15 @@
 /* A rest while the system has no memory for a socket's data. */
 #define REST (10 * TM_MS)
 
+/* Whether threads wait for the turn, or for their bytes. */
+static bool others_wait(const tcpmsg_conn *conn)
+{
+    return conn->waiting && conn->waiting->senders > 0;
+}
+
 static void wake_waiting(tcpmsg_conn *conn)
 {
-    if (conn->out.waiting > 0)
+    if (others_wait(conn))
         tm_condition_broadcast(&conn->waiting->out_turn);
 }
 
@@ -77,7 +83,7 @@ static void free_turn(tcpmsg_conn *conn)
     out->leaving = 0;
     out->unattended = false;
     out->busy = false;
-    out->offered = out->waiting > 0;
+    out->offered = others_wait(conn);
     wake_waiting(conn);
 }
 
@@ -175,7 +181,7 @@ static int write_all(tcpmsg_conn *conn, const tm_put *put)
             out->leaving = out->box.len;
         if (done && tm_outbox_position(&out->box) >= taken_along) {
             taken_along = out->box.accepted;
-            if (out->box.len == 0 || out->waiting > 0 || passes == EXTRA_PASSES)
+            if (out->box.len == 0 || others_wait(conn) || passes == EXTRA_PASSES)
                 return 0;
             if (++passes == EXTRA_PASSES)
                 out->staying = false;
@@ -228,9 +234,9 @@ static int lead(tcpmsg_conn *conn, tm_put put)
 static bool wait_turn(tcpmsg_conn *conn, int64_t deadline)
 {
     tm_out *out = &conn->out;
-    out->waiting++;
+    conn->waiting->senders++;
     bool in_time = tm_condition_wait(&conn->waiting->out_turn, &out->lock, deadline);
-    if (--out->waiting == 0)
+    if (--conn->waiting->senders == 0)
         out->offered = false;
     return in_time;
 }
@@ -287,7 +293,7 @@ static void leave(tcpmsg_conn *conn, const tm_put *put, int answer)
     tm_put rest = {.target = out->box.accepted, .deadline = put->deadline, .flags = put->flags};
     if (answer < 0)
         rest.flags = TCPMSG_DONTWAIT;
-    if (out->waiting > 0)
+    if (others_wait(conn))
         wake_waiting(conn);
     else if (!out->error && out->box.len > 0)
         lead(conn, rest);
@@ -307,7 +313,7 @@ int tm_out_put(tcpmsg_conn *conn, tm_put put)
         r = lead(conn, put);
     else if (!out->busy)
         leave(conn, &put, r);
-    if (!out->busy && out->waiting == 0 && out->box.len > 0) {
+    if (!out->busy && !others_wait(conn) && out->box.len > 0) {
         out->unattended = true;
         tm_in_nudge(conn); /* the receiver that sleeps looks after it */
     }

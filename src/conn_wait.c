@@ -220,7 +220,7 @@ void tm_in_take_turn(tcpmsg_conn *conn)
 ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive)
 {
     tm_waiting *waiting = conn->waiting;
-    receive.deadline = receive.flags & TCPMSG_DONTWAIT ? 0 : tm_deadline(conn->recv_timeout_ms);
+    receive.deadline = receive.flags & TCPMSG_DONTWAIT ? 0 : tm_deadline(waiting->recv_timeout_ms);
     int r = get_turn(conn, receive.flags, receive.deadline);
     if (r < 0)
         return r;

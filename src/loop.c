@@ -119,15 +119,16 @@ void tcpmsg_loop_stop(tcpmsg_loop *loop)
     errno = number;
 }
 
-/* What had no on_open yet, and will have none. */
-static void release_joining(tm_thread *thread, tcpmsg_conn *conn)
+/* What had no on_open yet and will have none, or had its on_close while somebody asked for it. */
+static void release(tm_thread *thread, tcpmsg_conn *conn)
 {
     while (conn) {
         tm_member *member = tm_member_of(conn);
         tcpmsg_conn *next = member->next;
         if (member->stage == TM_DIALING)
             tm_dial_drop(thread, member);
-        tm_service_unref(member->service);
+        if (member->stage != TM_OVER)
+            tm_service_unref(member->service);
         tcpmsg_conn_unref(conn);
         conn = next;
     }
@@ -141,8 +142,8 @@ void tcpmsg_loop_close(tcpmsg_loop *loop)
         tm_doors_close(loop);
         tm_loop_drop_calls(loop);
         for (int i = 0; i < loop->thread_count; i++) {
-            release_joining(&loop->threads[i], loop->threads[i].first);
-            release_joining(&loop->threads[i], loop->threads[i].inbox_first);
+            release(&loop->threads[i], loop->threads[i].first);
+            release(&loop->threads[i], loop->threads[i].inbox_first);
         }
         free_loop(loop);
         return;

@@ -107,8 +107,8 @@ struct tm_thread {
     tcpmsg_loop *loop;
     tm_poller *poller;
     tm_timers timers;
-    int64_t now;     /* when the pass began */
-    uint8_t *shared; /* what every connection is read into, TM_SHARED bytes */
+    int64_t now;        /* when the pass began */
+    uint8_t *shared;    /* what every connection is read into, TM_SHARED bytes */
     tcpmsg_conn *first; /* to be attended at the end of the pass */
     tcpmsg_conn *last;
     tm_link members;
@@ -145,7 +145,7 @@ struct tcpmsg_loop {
     tm_mutex lock;          /* of `refuses`, and of the start */
     bool refuses;           /* it takes nothing new: it stops */
     bool ran;
-    tm_door *doors;   /* of the first thread, as `laters` */
+    tm_door *doors; /* of the first thread, as `laters` */
     tm_link laters;
     int thread_count;
     tm_thread threads[];
@@ -198,8 +198,8 @@ void tm_service_unref(tm_service *service);
 
 int tm_thread_open(tm_thread *thread, tcpmsg_loop *loop, int poller);
 void tm_thread_close(tm_thread *thread);
-void tm_thread_run(tm_thread *thread);   /* until it is asked to stop and its members are gone */
-void tm_thread_nudge(tm_thread *thread); /* with its lock: it looks at what others left for it */
+void tm_thread_run(tm_thread *thread);    /* until it is asked to stop and its members are gone */
+void tm_thread_nudge(tm_thread *thread);  /* with its lock: it looks at what others left for it */
 void tm_thread_attend(tcpmsg_conn *conn); /* tm_keeper's */
 bool tm_thread_is_here(const tcpmsg_conn *conn);
 int tm_thread_watch(tm_thread *thread, tm_source *source, short events); /* 0 or -errno */

@@ -106,8 +106,8 @@ void tm_dial_step(tm_thread *thread, tm_member *member)
 }
 
 /* Takes a reference of its own to the service, and one to the settings. */
-static int begin(tcpmsg_loop *loop, const char *address, tm_settings *settings,
-                 tm_service *service, tm_story *story)
+static int begin(tcpmsg_loop *loop, const char *address, tm_settings *settings, tm_service *service,
+                 tm_story *story)
 {
     tm_dial *dial = calloc(1, sizeof *dial);
     tcpmsg_conn *conn = tm_conn_make_kept(settings, &tm_loop_lightest(loop)->keeper);

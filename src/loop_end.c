@@ -93,8 +93,8 @@ void tm_member_tend_ending(tm_thread *thread, tm_member *member)
     int r = look(conn, member, left);
     int why = member->why;
     if (r == TCPMSG_EAGAIN && thread->now < member->u.linger_until) {
-        short events = (short)((left == TM_PUSH_WAIT ? POLLOUT : 0) |
-                               (member->peer_ended ? 0 : POLLIN));
+        short events =
+            (short)((left == TM_PUSH_WAIT ? POLLOUT : 0) | (member->peer_ended ? 0 : POLLIN));
         tm_thread_watch(thread, &member->source, events);
         tm_timers_set(&thread->timers, &member->source.timer,
                       tm_sooner(member->u.linger_until, thread->now + member->blocked));

@@ -260,10 +260,10 @@ static void abort_ends_at_once(void **state)
     for (enum transport transport = 0; transport < TRANSPORTS; transport++) {
         struct looper *looper =
             looper_serve(transport, &acts, NULL, TCPMSG_OPTIONS(.linger_ms = 2 * WAIT_MS));
+        static const char both[] = "\0\0\0\3one\0\0\0\3two";
         struct seen *seen;
         int raw = looper_guest(looper, &seen);
-        assert_true(raw_send(raw, "one"));
-        (void)raw_send(raw, "two"); /* which may be too late */
+        assert_true(write_all(raw, both, sizeof both - 1));
         assert_code(seen_end(seen), TCPMSG_ECANCELED);
         assert_int_equal(atomic_load(&seen->messages), 1);
         int end = read_end(raw);
