@@ -68,7 +68,7 @@ tcpmsg_conn *tm_conn_make(tm_settings *settings)
     return conn;
 }
 
-tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, const tm_keeper *keeper)
+tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, tm_keeper *keeper)
 {
     tcpmsg_conn *conn = make(settings, 0);
     if (conn)

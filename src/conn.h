@@ -76,6 +76,7 @@ typedef struct tm_keeper {
     void (*attend)(tcpmsg_conn *conn);        /* soon; called with the sending lock held */
     bool (*is_here)(const tcpmsg_conn *conn); /* this is the keeper's own thread */
     size_t high_water;
+    tm_chunk *spare; /* for what its own thread sends */
 } tm_keeper;
 
 /*
@@ -94,7 +95,7 @@ struct tcpmsg_conn {
     atomic_int os_error;
     tm_settings *settings;
     tm_waiting *waiting;
-    _Atomic(const tm_keeper *) keeper;
+    _Atomic(tm_keeper *) keeper;
     _Atomic(const char *) why; /* NULL until a direction ends; written once */
     _Atomic(void *) data;
     tm_out out;
@@ -108,7 +109,7 @@ struct tcpmsg_conn {
  * With a keeper it is the keeper's from the start.
  */
 tcpmsg_conn *tm_conn_make(tm_settings *settings);
-tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, const tm_keeper *keeper);
+tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, tm_keeper *keeper);
 void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer);
 
 /* Behind every connection: so many bytes, zero at first, for its keeper. */
@@ -148,8 +149,11 @@ int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags); /* with the
 int tm_kept_flush(tcpmsg_conn *conn, bool and_shut);
 void tm_kept_close(tcpmsg_conn *conn);
 
+/* In its own thread: a spare chunk that is not needed any more is for the next that sends. */
+void tm_kept_reclaim(tcpmsg_conn *conn); /* with the sending lock */
+
 /* Takes over a connection that nobody is inside a call of: 0, TCPMSG_EINVAL or ECANCELED. */
-int tm_conn_keep(tcpmsg_conn *conn, const tm_keeper *keeper);
+int tm_conn_keep(tcpmsg_conn *conn, tm_keeper *keeper);
 void tm_kept_attend(tcpmsg_conn *conn); /* with the sending lock */
 
 /* Receiving: conn_wait.c */

@@ -15,12 +15,30 @@ void tm_kept_attend(tcpmsg_conn *conn)
     conn->keeper->attend(conn);
 }
 
+static void borrow(tcpmsg_conn *conn)
+{
+    tm_keeper *keeper = conn->keeper;
+    if (conn->out.box.spare || !keeper->spare)
+        return;
+    conn->out.box.spare = keeper->spare;
+    keeper->spare = NULL;
+}
+
+void tm_kept_reclaim(tcpmsg_conn *conn)
+{
+    tm_keeper *keeper = conn->keeper;
+    tm_chunk_reuse(&keeper->spare, conn->out.box.spare);
+    conn->out.box.spare = NULL;
+}
+
 /* In the keeper's own thread, where the turn is always free: what the socket takes at once. */
 static int send_directly(tcpmsg_conn *conn, tm_message *message)
 {
-    bool may =
-        message->length >= DIRECT_LEAST && !conn->out.unattended && conn->keeper->is_here(conn);
-    if (!may)
+    tm_keeper *keeper = conn->keeper;
+    if (!keeper->is_here(conn))
+        return TCPMSG_EAGAIN;
+    borrow(conn);
+    if (message->length < DIRECT_LEAST || conn->out.unattended)
         return TCPMSG_EAGAIN;
     return tm_out_put(conn, (tm_put){.message = message, .flags = TCPMSG_DONTWAIT});
 }
@@ -78,7 +96,7 @@ static int may_keep(const tcpmsg_conn *conn)
     return in_use ? TCPMSG_EINVAL : 0;
 }
 
-int tm_conn_keep(tcpmsg_conn *conn, const tm_keeper *keeper)
+int tm_conn_keep(tcpmsg_conn *conn, tm_keeper *keeper)
 {
     if (!conn->waiting)
         return TCPMSG_EINVAL; /* it was made for another keeper */

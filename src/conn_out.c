@@ -79,6 +79,8 @@ static void free_turn(tcpmsg_conn *conn)
     tm_out *out = &conn->out;
     if (out->error)
         tm_outbox_free(&out->box);
+    if (!tm_is_kept(conn))
+        tm_outbox_trim(&out->box);
     send_fin_if_due(conn);
     out->leaving = 0;
     out->unattended = false;
@@ -226,7 +228,7 @@ static int lead(tcpmsg_conn *conn, tm_put put)
         put.room = NULL;
         r = 0;
     }
-    tm_outbox_reuse(&out->box, put.room);
+    tm_chunk_reuse(&out->box.spare, put.room);
     free_turn(conn);
     return r;
 }

@@ -76,6 +76,7 @@ typedef struct tm_member {
     bool starved : 1;    /* it reads no more until others have given memory back */
     bool hung : 1;       /* the poller told an end while we don't read */
     bool waits_out : 1;  /* ... which is a clean one, and not polled for */
+    bool large : 1;      /* the last message was larger than what is read at once */
     bool peer_ended : 1; /* while it ends: nothing comes any more */
 } tm_member;
 
@@ -108,6 +109,7 @@ struct tm_thread {
     tm_poller *poller;
     tm_timers timers;
     int64_t now;        /* when the pass began */
+    tm_buffer spare;    /* empty memory, for the beginning of the next long message */
     uint8_t *shared;    /* what every connection is read into, TM_SHARED bytes */
     tcpmsg_conn *first; /* to be attended at the end of the pass */
     tcpmsg_conn *last;
@@ -152,7 +154,7 @@ struct tcpmsg_loop {
 };
 
 /* How much is read at once. */
-#define TM_SHARED ((size_t)256 << 10)
+#define TM_SHARED ((size_t)260 << 10)
 
 static inline tm_member *tm_member_of(const tcpmsg_conn *conn)
 {

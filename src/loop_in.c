@@ -13,6 +13,9 @@
 /* A message of up to this size, prefix included, is put together in the thread's memory. */
 #define PUT_TOGETHER_MOST (TM_SHARED / 4)
 
+/* Beginnings of this size and more use memory again that another one has had. */
+#define ASIDE_LEAST ((size_t)4 << 10)
+
 /* When so large a part of a long message has come, there is room for all of it at once. */
 #define BELIEVED_PART 4
 
@@ -42,6 +45,7 @@ static size_t deliver(tm_member *member, const uint8_t *bytes, size_t count, int
         }
         const uint8_t *payload = bytes + at + head.prefix;
         tm_in_count(&conn->in, head.length);
+        member->large = head.length > TM_SHARED;
         at += head.prefix + head.length;
         if (callbacks->on_message)
             callbacks->on_message(conn, payload, head.length, member->service->arg);
@@ -75,14 +79,31 @@ static void note(tm_thread *thread, tm_member *member, int answer, bool delivere
     tm_member_attend(member);
 }
 
+/* An emptied buffer's memory is for the next one, as far as it is worth it. */
+static void put_aside(tm_thread *thread, tm_buffer *own)
+{
+    own->start = own->end = 0;
+    if (own->capacity > thread->spare.capacity && own->capacity <= TM_SPARE_MOST)
+        tm_buffer_swap(own, &thread->spare);
+    tm_buffer_free(own);
+}
+
+/* Whether memory of that size may hold so little. */
+static bool suits(const tm_buffer *buffer, size_t count)
+{
+    return buffer->capacity >= count && buffer->capacity / 8 <= count;
+}
+
 /* Makes the buffer hold just these bytes, which are not its own; false without memory. */
 static bool keep(tm_thread *thread, tm_member *member, const uint8_t *bytes, size_t count)
 {
     tm_buffer *own = &tm_conn_of(member)->in.buffer;
     size_t before = own->capacity;
     own->start = own->end = 0;
-    if (count == 0 || (own->capacity > 4096 && own->capacity / 4 > count))
-        tm_buffer_free(own);
+    if (!suits(own, count) || count == 0)
+        put_aside(thread, own);
+    if (own->capacity == 0 && count >= ASIDE_LEAST && suits(&thread->spare, count))
+        tm_buffer_swap(own, &thread->spare);
     bool kept = count == 0 || tm_buffer_reserve(own, count) == 0;
     if (kept && count > 0)
         tm_buffer_append(own, bytes, count);
@@ -190,6 +211,33 @@ static void read_own(tm_thread *thread, tm_member *member, const tm_head *head)
         tm_member_deliver_held(thread, member);
 }
 
+/* After a large message the next one is likely large, too: it comes where it can stay. */
+static void read_large(tm_thread *thread, tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    tm_buffer *own = &conn->in.buffer;
+    if (thread->spare.capacity > TM_SHARED)
+        tm_buffer_swap(own, &thread->spare);
+    size_t room = tm_buffer_reserve(own, TM_SHARED) == 0 ? tm_buffer_room(own) : 0;
+    struct iovec part = {own->base, tm_budget_allows(thread, member, room)};
+    ssize_t n = part.iov_len > 0 ? tm_socket_read(conn->fd, &part, 1) : -ENOMEM;
+    tm_budget_change(thread, member, 0);
+    if (n <= 0) {
+        tm_member_give_back(thread, member);
+        member->large = false;
+        none_came(member, n);
+        return;
+    }
+    own->end += (size_t)n;
+    member->u.active = thread->now;
+    tm_member_deliver_held(thread, member);
+    size_t len = tm_buffer_len(own);
+    if (len <= TM_SHARED && !suits(own, len)) {
+        memcpy(thread->shared, tm_buffer_head(own), len);
+        keep(thread, member, thread->shared, len);
+    }
+}
+
 void tm_member_read(tm_thread *thread, tm_member *member)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
@@ -197,6 +245,8 @@ void tm_member_read(tm_thread *thread, tm_member *member)
     tm_in_look(conn, 0, &head);
     if (head.prefix + head.length > PUT_TOGETHER_MOST)
         read_own(thread, member, &head);
+    else if (member->large && tm_buffer_len(&conn->in.buffer) == 0)
+        read_large(thread, member);
     else
         read_shared(thread, member);
     if (member->starved) {

@@ -79,7 +79,7 @@ static enum tm_push push(tm_thread *thread, tm_member *member)
     if (left == TM_PUSH_DONE && out->box.len > 0)
         left = TM_PUSH_REST; /* a call that was under way when the loop got it */
     if (left == TM_PUSH_DONE)
-        tm_outbox_trim(&out->box);
+        tm_kept_reclaim(conn);
     tm_mutex_unlock(&out->lock);
     if (progress)
         member->u.active = thread->now;

@@ -31,7 +31,7 @@ bool tm_thread_is_here(const tcpmsg_conn *conn)
 
 int tm_thread_open(tm_thread *thread, tcpmsg_loop *loop, int poller)
 {
-    thread->keeper = (tm_keeper){tm_thread_attend, tm_thread_is_here, loop->high_water};
+    thread->keeper = (tm_keeper){tm_thread_attend, tm_thread_is_here, loop->high_water, NULL};
     thread->loop = loop;
     thread->wake = TM_WAKE_CLOSED;
     tm_link_init(&thread->members);
@@ -58,6 +58,8 @@ void tm_thread_close(tm_thread *thread)
     if (thread->poller)
         tm_poller_close(thread->poller);
     tm_wake_close(&thread->wake);
+    free(thread->keeper.spare);
+    tm_buffer_free(&thread->spare);
     free(thread->shared);
     tm_mutex_destroy(&thread->lock);
 }

@@ -104,18 +104,17 @@ int tm_outbox_parts(const tm_outbox *box, size_t limit, struct iovec *parts, int
     return count;
 }
 
-void tm_outbox_reuse(tm_outbox *box, tm_chunk *chunk)
+void tm_chunk_reuse(tm_chunk **spare, tm_chunk *chunk)
 {
-    tm_chunk *spare = box->spare;
     if (!chunk)
         return;
-    if (chunk->capacity > TM_HOLD_MOST || (spare && spare->capacity >= chunk->capacity)) {
+    if (chunk->capacity > TM_SPARE_MOST || (*spare && (*spare)->capacity >= chunk->capacity)) {
         free(chunk);
         return;
     }
-    free(spare);
+    free(*spare);
     *chunk = (tm_chunk){.capacity = chunk->capacity};
-    box->spare = chunk;
+    *spare = chunk;
 }
 
 void tm_outbox_left(tm_outbox *box, size_t count)
@@ -132,14 +131,20 @@ void tm_outbox_left(tm_outbox *box, size_t count)
         box->first = chunk->next;
         if (!box->first)
             box->last = NULL;
-        tm_outbox_reuse(box, chunk);
+        tm_chunk_reuse(&box->spare, chunk);
     }
+}
+
+static void drop_spare(tm_outbox *box)
+{
+    free(box->spare);
+    box->spare = NULL;
 }
 
 void tm_outbox_trim(tm_outbox *box)
 {
-    free(box->spare);
-    box->spare = NULL;
+    if (box->spare && box->spare->capacity > TM_HOLD_MOST)
+        drop_spare(box);
 }
 
 void tm_outbox_free(tm_outbox *box)
@@ -152,5 +157,5 @@ void tm_outbox_free(tm_outbox *box)
         box->first = next;
     }
     box->last = NULL;
-    tm_outbox_trim(box);
+    drop_spare(box);
 }

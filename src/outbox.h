@@ -16,6 +16,9 @@
  */
 #define TM_HOLD_MOST ((size_t)65535 - 20 - 32)
 
+/* An empty chunk larger than this is not kept for what comes next. */
+#define TM_SPARE_MOST (((size_t)1 << 20) + ((size_t)4 << 10))
+
 /* Memory that stays where it is while a system call reads its bytes and others are added. */
 typedef struct tm_chunk {
     struct tm_chunk *next;
@@ -85,10 +88,10 @@ int tm_outbox_parts(const tm_outbox *box, size_t limit, struct iovec *parts, int
 /* The first `count` bytes have left. */
 void tm_outbox_left(tm_outbox *box, size_t count);
 
-/* An empty chunk becomes the spare one, if it is the better for it; NULL is fine. */
-void tm_outbox_reuse(tm_outbox *box, tm_chunk *chunk);
+/* An empty chunk becomes the spare one, if it is the larger; NULL is fine. */
+void tm_chunk_reuse(tm_chunk **spare, tm_chunk *chunk);
 
-/* Gives the spare chunk's memory back. */
+/* Gives back a spare chunk that is larger than what TCPMSG_MORE fills. */
 void tm_outbox_trim(tm_outbox *box);
 
 /* Drops what has not left, as if it had never come. */
