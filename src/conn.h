@@ -36,6 +36,7 @@ typedef struct tm_out {
     bool shut;              /* no new sends */
     bool fin;               /* FIN was sent */
     bool attended;          /* its keeper was told that there is something to do */
+    bool went;              /* bytes left at once, and its keeper was not told */
     bool refused;           /* a send was too much for its keeper, who tells when it is not */
     atomic_bool over;       /* more than its keeper's high water waits, or did until lately */
     atomic_bool unattended; /* an early stop left bytes, and no thread that sends is here */

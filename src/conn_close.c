@@ -75,8 +75,8 @@ static int await_acknowledged(tcpmsg_conn *conn, int64_t deadline)
 static bool begin_close(tcpmsg_conn *conn)
 {
     tm_mutex_lock(&conn->out.lock);
-    bool first = !conn->closing;
-    conn->closing = true;
+    bool first = !conn->closing && !tm_is_kept(conn);
+    conn->closing = conn->closing || first;
     tm_mutex_unlock(&conn->out.lock);
     return first;
 }
@@ -143,6 +143,9 @@ int tcpmsg_close(tcpmsg_conn *conn)
         conn->fd = -1;
     } else if (begin_close(conn)) {
         r = end_connection(conn, tm_deadline(conn->settings->linger_ms));
+    } else if (tm_is_kept(conn)) { /* since we looked */
+        tm_kept_close(conn);
+        return 0;
     }
     tcpmsg_conn_unref(conn);
     return r;

@@ -51,11 +51,12 @@ int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags)
         return TCPMSG_EAGAIN;
     }
     int r = send_directly(conn, message);
+    out->went = out->went || r == 0;
     if (r == TCPMSG_EAGAIN)
         r = tm_outbox_add(&out->box, message);
     if (out->box.len > conn->keeper->high_water)
         out->over = true;
-    bool hold = flags & TCPMSG_MORE && out->box.len <= TM_HOLD_MOST;
+    bool hold = flags & TCPMSG_MORE && out->box.len <= TM_HOLD_MOST && !out->over;
     if (out->error || (r == 0 && !hold))
         tm_kept_attend(conn);
     return r;
@@ -107,6 +108,7 @@ int tm_conn_keep(tcpmsg_conn *conn, tm_keeper *keeper)
         tm_in_end_view(conn);
         if (tm_buffer_len(&conn->in.buffer) == 0)
             tm_buffer_free(&conn->in.buffer);
+        conn->out.attended = true; /* it will be, once its keeper knows what to do */
         atomic_store_explicit(&conn->keeper, keeper, memory_order_release);
     }
     tm_mutex_unlock(&conn->waiting->lock);

@@ -350,9 +350,10 @@ enum tm_push tm_out_push(tcpmsg_conn *conn)
 int tm_out_flush(tcpmsg_conn *conn, int64_t deadline, int flags)
 {
     tm_mutex_lock(&conn->out.lock);
-    int r = tm_out_put_accepted(conn, deadline, flags);
+    bool kept = tm_is_kept(conn); /* since the caller looked */
+    int r = kept ? 0 : tm_out_put_accepted(conn, deadline, flags);
     tm_mutex_unlock(&conn->out.lock);
-    return r;
+    return kept ? tm_kept_flush(conn, false) : r;
 }
 
 int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline)
@@ -361,6 +362,10 @@ int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline)
     bool in_time = true;
     int r = 0;
     tm_mutex_lock(&out->lock);
+    if (tm_is_kept(conn)) { /* since the caller looked */
+        tm_mutex_unlock(&out->lock);
+        return tm_kept_flush(conn, true);
+    }
     out->shut = true;
     wake_waiting(conn);
     while (r == 0 && !out->fin) {

@@ -177,10 +177,12 @@ static int get_turn(tcpmsg_conn *conn, int flags, int64_t deadline)
     tm_waiting *waiting = conn->waiting;
     if (waiting->busy) {
         /* This thread, too, must not wait for something in its own buffer. */
+        waiting->waiting++; /* no loop takes the connection over meanwhile */
         tm_mutex_unlock(&waiting->lock);
         if (tm_out_push(conn) != TM_PUSH_DONE)
             tm_in_nudge(conn);
         tm_mutex_lock(&waiting->lock);
+        waiting->waiting--;
     }
     while (waiting->busy) {
         if (conn->in.error)

@@ -127,8 +127,11 @@ static void release(tm_thread *thread, tcpmsg_conn *conn)
         tcpmsg_conn *next = member->next;
         if (member->stage == TM_DIALING)
             tm_dial_drop(thread, member);
-        if (member->stage != TM_OVER)
+        if (member->stage != TM_OVER) {
             tm_service_unref(member->service);
+            tm_conn_tell(conn, "the loop was closed");
+            tm_member_part(conn); /* others may hold it still, and its keeper goes */
+        }
         tcpmsg_conn_unref(conn);
         conn = next;
     }

@@ -116,8 +116,10 @@ struct tm_thread {
     tm_link members;
     tm_link starved;
     tcpmsg_conn *favoured; /* reads on although memory is short, so that somebody gets done */
-    size_t held;           /* bytes that half-received messages hold */
-    size_t budget;         /* ... and are to hold at most */
+    int64_t favoured_since;
+    size_t favoured_len; /* what it held then */
+    size_t held;         /* bytes that half-received messages hold */
+    size_t budget;       /* ... and are to hold at most */
     bool stopping;
     atomic_int count; /* members, also those on their way */
     atomic_bool runs;
@@ -227,6 +229,7 @@ void tm_member_join(tm_thread *thread, tm_member *member);
 /* Ends it: what is queued leaves first, within the linger time. */
 void tm_member_end(tm_thread *thread, tm_member *member, int why);
 void tm_member_tend_ending(tm_thread *thread, tm_member *member);
+void tm_member_part(tcpmsg_conn *conn); /* from its socket; calls on it are ECANCELED */
 void tm_member_finish(tm_thread *thread, tm_member *member, int why); /* at once */
 
 /* loop_in.c */

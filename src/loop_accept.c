@@ -22,7 +22,7 @@ static bool is_full(const tcpmsg_loop *loop)
 
 static void rest(tm_thread *thread, tm_door *door)
 {
-    tm_thread_watch(thread, &door->source, 0);
+    tm_poller_drop(thread->poller, &door->source.watch); /* it would tell POLLHUP still */
     tm_timers_set(&thread->timers, &door->source.timer, thread->now + REST);
 }
 
@@ -51,7 +51,7 @@ static void door_ready(tm_thread *thread, tm_source *source, short events)
     for (int i = 0; i < BATCH; i++) {
         if (is_full(door->loop)) {
             door->full = true;
-            tm_thread_watch(thread, source, 0);
+            tm_poller_drop(thread->poller, &source->watch);
             door->loop->doors_wait = true; /* there may be room again by now */
             return;
         }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "loop.h"
 
+#include <errno.h>
+
 #include "error.h"
 #include "socket.h"
 
@@ -74,8 +76,10 @@ static int look(tcpmsg_conn *conn, tm_member *member, enum tm_push left)
 {
     if (conn->out.error)
         return conn->out.error;
-    if (left != TM_PUSH_DONE || !conn->tcp)
-        tm_socket_discard(conn->fd); /* a peer that writes first would never read */
+    if (left != TM_PUSH_DONE || !conn->tcp) { /* a peer that writes first would never read */
+        ssize_t n = tm_socket_discard(conn->fd);
+        member->peer_ended = member->peer_ended || n == 0 || (n < 0 && n != -EAGAIN);
+    }
     if (left != TM_PUSH_DONE)
         return TCPMSG_EAGAIN;
     if (!conn->tcp || member->why == TCPMSG_EOF || member->why == TCPMSG_ETRUNCATED)
@@ -95,7 +99,10 @@ void tm_member_tend_ending(tm_thread *thread, tm_member *member)
     if (r == TCPMSG_EAGAIN && thread->now < member->u.linger_until) {
         short events =
             (short)((left == TM_PUSH_WAIT ? POLLOUT : 0) | (member->peer_ended ? 0 : POLLIN));
-        tm_thread_watch(thread, &member->source, events);
+        if (events != 0)
+            tm_thread_watch(thread, &member->source, events);
+        else
+            tm_poller_drop(thread->poller, &member->source.watch); /* it would tell POLLHUP */
         tm_timers_set(&thread->timers, &member->source.timer,
                       tm_sooner(member->u.linger_until, thread->now + member->blocked));
         member->blocked = tm_sooner(2 * member->blocked, NAP_LAST);
@@ -129,8 +136,10 @@ static bool retire(tm_thread *thread, tm_member *member)
     return attended;
 }
 
-static void close_socket(tcpmsg_conn *conn)
+void tm_member_part(tcpmsg_conn *conn)
 {
+    tm_out_end(conn, TCPMSG_ECANCELED);
+    tm_in_end(conn, TCPMSG_ECANCELED);
     tm_mutex_lock(&conn->out.lock);
     int fd = conn->fd;
     conn->fd = -1;
@@ -149,7 +158,7 @@ void tm_member_finish(tm_thread *thread, tm_member *member, int why)
     bool attended = retire(thread, member);
     if (tell && callbacks->on_close)
         callbacks->on_close(conn, why, member->service->arg);
-    close_socket(conn);
+    tm_member_part(conn);
     tm_service_unref(member->service);
     thread->count--;
     if (loop->count-- >= loop->max_conns) {

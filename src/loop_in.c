@@ -249,6 +249,10 @@ void tm_member_read(tm_thread *thread, tm_member *member)
         read_large(thread, member);
     else
         read_shared(thread, member);
+    if (member->starved && conn->out.error) { /* without memory even its last messages are lost */
+        member->starved = false;
+        end_receiving(member, conn->out.error);
+    }
     if (member->starved) {
         tm_link_remove(&member->link);
         tm_link_add(&thread->starved, &member->link);

@@ -41,8 +41,11 @@ static void member_ready(tm_thread *thread, tm_source *source, short events)
 
 static void member_expired(tm_thread *thread, tm_source *source)
 {
-    (void)thread;
-    tm_member_attend((tm_member *)source);
+    tm_member *member = (tm_member *)source;
+    bool reads = member->stage == TM_OPEN && source->watch.events & POLLIN;
+    if (reads && !tm_conn_of(member)->in.error && thread->now >= tm_member_due(thread, member))
+        tm_member_read(thread, member); /* what came may not have had its turn yet */
+    tm_member_attend(member);
 }
 
 static const tm_source_kind member_kind = {member_ready, member_expired};
@@ -57,7 +60,10 @@ void tm_member_begin(tcpmsg_conn *conn, tm_service *service, enum tm_stage stage
     tm_link_init(&member->link);
     thread->count++;
     thread->loop->count++;
-    tm_member_attend(member);
+    tm_mutex_lock(&conn->out.lock);
+    conn->out.attended = true;
+    tm_thread_attend(conn);
+    tm_mutex_unlock(&conn->out.lock);
 }
 
 /* Writes what it can, and runs the output's clock. */
@@ -68,7 +74,11 @@ static enum tm_push push(tm_thread *thread, tm_member *member)
     tm_mutex_lock(&out->lock);
     uint64_t before = tm_outbox_position(&out->box);
     bool waits = out->box.len > 0 || (out->shut && !out->fin);
+    bool went = out->went;
+    out->went = false;
     tm_mutex_unlock(&out->lock);
+    if (went)
+        member->u.active = thread->now;
     if (!waits) {
         member->blocked = 0;
         return TM_PUSH_DONE;
@@ -113,9 +123,12 @@ static void look_at_hangup(tm_thread *thread, tm_member *member)
     member->hung = false;
     if (error < 0) {
         int told = tm_conn_os_error(conn, error);
-        tm_conn_tell_ending_here(conn, told, 0);
-        tm_in_end(conn, told);
         tm_out_end(conn, told);
+        if (member->paused) {
+            tm_conn_tell(conn, "%s", tcpmsg_strerror(told));
+            tm_in_end(conn, told);
+        } /* else what had come before it is read first, and then its end */
+        tm_member_attend(member);
     } else {
         tm_poller_drop(thread->poller, &member->source.watch);
         member->waits_out = true;
@@ -132,10 +145,9 @@ static void watch(tm_thread *thread, tm_member *member, enum tm_push left)
         events |= POLLIN;
     if (events != 0)
         member->waits_out = false;
-    if (!member->waits_out)
-        tm_thread_watch(thread, &member->source, events);
+    bool unwatched = !member->waits_out && tm_thread_watch(thread, &member->source, events) < 0;
     int64_t due = tm_member_due(thread, member);
-    if (left == TM_PUSH_REST)
+    if (left == TM_PUSH_REST || unwatched)
         due = tm_sooner(due, thread->now + REST);
     if (member->starved)
         due = tm_sooner(due, thread->now + STARVE);
@@ -149,16 +161,13 @@ static bool has_ended(tm_thread *thread, tm_member *member)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
     int in_error = conn->in.error, out_error = conn->out.error;
+    bool answers_first = in_error == TCPMSG_EOF && conn->out.unattended && !out_error;
     if (in_error == TCPMSG_ECANCELED || out_error == TCPMSG_ECANCELED) {
         tm_member_finish(thread, member, TCPMSG_ECANCELED);
     } else if (conn->closing) {
         tm_member_end(thread, member, 0);
-    } else if (in_error == TCPMSG_EOF) {
-        if (conn->out.unattended && !out_error)
-            return false; /* it gets all its answers first */
-        tm_member_end(thread, member, out_error ? out_error : TCPMSG_EOF);
-    } else if (in_error) {
-        tm_member_end(thread, member, in_error);
+    } else if (in_error && !answers_first) {
+        tm_member_end(thread, member, in_error == TCPMSG_EOF && out_error ? out_error : in_error);
     } else if (out_error && member->paused) {
         tm_member_finish(thread, member, out_error);
     } else if (tm_member_is_stalled(thread, member)) {
@@ -167,6 +176,22 @@ static bool has_ended(tm_thread *thread, tm_member *member)
         return false;
     }
     return true;
+}
+
+/* It asks again: others may have given memory back, or been silent for too long. */
+static void feed(tm_thread *thread, tm_member *member)
+{
+    member->starved = false;
+    tm_link_remove(&member->link);
+    tm_link_add(&thread->members, &member->link);
+}
+
+/* What had come before the reset, and then its end, whatever it takes. */
+static void read_last(tm_thread *thread, tm_member *member)
+{
+    if (member->starved)
+        feed(thread, member);
+    tm_member_read(thread, member);
 }
 
 static void tend_open(tm_thread *thread, tm_member *member)
@@ -179,7 +204,7 @@ static void tend_open(tm_thread *thread, tm_member *member)
     if (member->held && tm_member_may_deliver(member))
         tm_member_deliver_held(thread, member);
     else if (conn->out.error && !conn->in.error && tm_member_may_deliver(member))
-        tm_member_read(thread, member); /* what had come before the reset, and then its end */
+        read_last(thread, member);
     if (!has_ended(thread, member))
         watch(thread, member, left);
 }
@@ -207,14 +232,6 @@ void tm_member_join(tm_thread *thread, tm_member *member)
     } else {
         tend_open(thread, member);
     }
-}
-
-/* It asks again: others may have given memory back, or been silent for too long. */
-static void feed(tm_thread *thread, tm_member *member)
-{
-    member->starved = false;
-    tm_link_remove(&member->link);
-    tm_link_add(&thread->members, &member->link);
 }
 
 void tm_member_tend(tm_thread *thread, tm_member *member)

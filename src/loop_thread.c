@@ -161,7 +161,8 @@ static void attend_all(tm_thread *thread)
 /* Polls without sleeping for as long as the loop is to spin. */
 static int wait_spinning(tm_thread *thread, tm_ready *ready)
 {
-    int64_t until = thread->now + thread->loop->spin_us * INT64_C(1000);
+    int64_t until = tm_sooner(thread->now + thread->loop->spin_us * INT64_C(1000),
+                              tm_timers_next(&thread->timers));
     int n;
     do
         n = tm_poller_wait(thread->poller, ready, READY_MOST, 0);
