@@ -52,6 +52,8 @@ void tm_member_end(tm_thread *thread, tm_member *member, int why)
         tm_member_finish(thread, member, why ? why : conn->out.error);
         return;
     }
+    if (why == TCPMSG_EOF)
+        tm_conn_tell_ending_here(conn, why, 0);
     tm_conn_tell(conn, why == TCPMSG_ECANCELED ? "the loop was stopped"
                                                : "this program closed the connection");
     member->stage = TM_ENDING;

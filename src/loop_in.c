@@ -57,7 +57,8 @@ static size_t deliver(tm_member *member, const uint8_t *bytes, size_t count, int
 static void end_receiving(tm_member *member, int error)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
-    tm_conn_tell_ending_here(conn, error, 0);
+    if (error != TCPMSG_EOF) /* which is told when all answers are out */
+        tm_conn_tell_ending_here(conn, error, 0);
     tm_in_end(conn, error);
     tm_member_attend(member);
 }
