@@ -34,9 +34,6 @@ void tm_kept_reclaim(tcpmsg_conn *conn)
 /* In the keeper's own thread, where the turn is always free: what the socket takes at once. */
 static int send_directly(tcpmsg_conn *conn, tm_message *message)
 {
-    tm_keeper *keeper = conn->keeper;
-    if (!keeper->is_here(conn))
-        return TCPMSG_EAGAIN;
     borrow(conn);
     if (message->length < DIRECT_LEAST || conn->out.unattended)
         return TCPMSG_EAGAIN;
@@ -50,13 +47,15 @@ int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags)
         out->refused = true;
         return TCPMSG_EAGAIN;
     }
-    int r = send_directly(conn, message);
+    bool here = conn->keeper->is_here(conn);
+    int r = here ? send_directly(conn, message) : TCPMSG_EAGAIN;
     out->went = out->went || r == 0;
     if (r == TCPMSG_EAGAIN)
         r = tm_outbox_add(&out->box, message);
     if (out->box.len > conn->keeper->high_water)
         out->over = true;
-    bool hold = flags & TCPMSG_MORE && out->box.len <= TM_HOLD_MOST && !out->over;
+    /* In its own thread all that a pass brings leaves together anyway. */
+    bool hold = !here && flags & TCPMSG_MORE && out->box.len <= TM_HOLD_MOST && !out->over;
     if (out->error || (r == 0 && !hold))
         tm_kept_attend(conn);
     return r;

@@ -12,6 +12,9 @@
 /* How many connections one pass takes in at a door. */
 #define BATCH 64
 
+/* So many connections in a row that died in the queue are no cause to rest. */
+#define FAILURES_MOST 16
+
 /* Out of descriptors or memory, a door looks again so often: 20 times a second. */
 #define REST (50 * TM_MS)
 
@@ -48,6 +51,7 @@ static void door_ready(tm_thread *thread, tm_source *source, short events)
 {
     tm_door *door = (tm_door *)source; /* its first member */
     (void)events;
+    int failures = 0;
     for (int i = 0; i < BATCH; i++) {
         if (is_full(door->loop)) {
             door->full = true;
@@ -58,7 +62,8 @@ static void door_ready(tm_thread *thread, tm_source *source, short events)
         int r = let_in(door);
         if (r == -EAGAIN || r == -EWOULDBLOCK)
             return;
-        if (r < 0 && !tm_accept_is_passing(r)) {
+        failures = r < 0 ? failures + 1 : 0;
+        if (r < 0 && (!tm_accept_is_passing(r) || failures > FAILURES_MOST)) {
             rest(thread, door);
             return;
         }

@@ -12,10 +12,10 @@ static tm_call *call_of(tm_link *link)
 
 static void run_later(tm_thread *thread, tm_source *source)
 {
-    (void)thread;
     tm_call *call = (tm_call *)source; /* its first member */
     tm_link_remove(&call->link);
-    call->call(call->arg);
+    if (!thread->stopping)
+        call->call(call->arg);
     free(call);
 }
 

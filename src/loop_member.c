@@ -27,12 +27,19 @@ void tm_member_attend(tm_member *member)
     tm_mutex_unlock(&conn->out.lock);
 }
 
+/* Whether it was to be read from, and nothing that has happened in this pass is against it. */
+static bool may_read(const tm_member *member)
+{
+    const tcpmsg_conn *conn = tm_conn_of(member);
+    return member->stage == TM_OPEN && member->source.watch.events & POLLIN && !conn->in.error &&
+           !member->paused && !conn->out.over && !member->held;
+}
+
 static void member_ready(tm_thread *thread, tm_source *source, short events)
 {
     tm_member *member = (tm_member *)source; /* its first member */
-    tcpmsg_conn *conn = tm_conn_of(member);
     bool reads = source->watch.events & POLLIN;
-    if (member->stage == TM_OPEN && !conn->in.error && reads && events & ~POLLOUT)
+    if (events & ~POLLOUT && may_read(member))
         tm_member_read(thread, member);
     else if (member->stage == TM_OPEN && !reads && events & (POLLERR | POLLHUP))
         member->hung = true;
@@ -42,8 +49,7 @@ static void member_ready(tm_thread *thread, tm_source *source, short events)
 static void member_expired(tm_thread *thread, tm_source *source)
 {
     tm_member *member = (tm_member *)source;
-    bool reads = member->stage == TM_OPEN && source->watch.events & POLLIN;
-    if (reads && !tm_conn_of(member)->in.error && thread->now >= tm_member_due(thread, member))
+    if (may_read(member) && thread->now >= tm_member_due(thread, member))
         tm_member_read(thread, member); /* what came may not have had its turn yet */
     tm_member_attend(member);
 }
