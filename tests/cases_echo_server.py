@@ -173,7 +173,6 @@ class Scarcity(unittest.TestCase):
             clients = [server.client() for _ in range(30)]
             clients[0].say(b"first")
             self.assertEqual(clients[0].hear(), b"first")
-            server.err.wait_for("accept")
             for client in clients:
                 client.say(b"hello")
                 self.assertEqual(client.hear(), b"hello")
@@ -181,28 +180,93 @@ class Scarcity(unittest.TestCase):
             self.assertEqual(server.stop(), 0)
 
     def test_out_of_threads(self):
-        """Threads' stacks so large that the address space holds only a few."""
+        """Threads' stacks so large that the address space does not hold them all."""
         def limit():
             resource.setrlimit(resource.RLIMIT_STACK, (256 << 20, resource.RLIM_INFINITY))
             resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 
         if run(programs.echo_server, "--version", preexec_fn=limit)[0] != 0:
             self.skipTest("can't run in a small address space")
-        with serve(preexec_fn=limit) as server:
-            clients = [server.client() for _ in range(12)]
+        for options in ["--threads=20"], ["--threads=20", "--reply"]:
+            status, _, err = run(
+                programs.echo_server, *options, "127.0.0.1:0", preexec_fn=limit
+            )
+            self.assertEqual(status, 1)
+            self.assertEqual(err, "echo_server: out of memory\n")
+
+
+class Options(unittest.TestCase):
+    def test_threads_share_the_clients(self):
+        for threads in 1, 4:
+            with self.subTest(threads), serve("--threads", str(threads), "--verbose") as server:
+                clients = [server.client() for _ in range(200)]
+                for turn in range(3):
+                    for number, client in enumerate(clients):
+                        client.say(b"%d in turn %d" % (number, turn), b"x" * 10_000, b"")
+                    for number, client in enumerate(clients):
+                        heard = [client.hear() for _ in range(3)]
+                        said = b"%d in turn %d" % (number, turn)
+                        self.assertEqual(heard, [said, b"x" * 10_000, b""])
+                        server.out.wait_for(f"{client.name()}: {said.decode()}\n")
+                self.assertEqual(server.stop(), 0)
+                for client in clients:
+                    self.assertIsNone(client.hear())
+
+    def test_over_max_conns_the_next_is_served_when_one_leaves(self):
+        with serve("--max-conns", "2", "--verbose") as server:
+            first, second, third, fourth = clients = [server.client() for _ in range(4)]
             for client in clients:
                 client.say(b"hello")
-            server.err.wait_for("no thread for it")
-            heard = []
-            for client in clients:
-                try:
-                    heard.append(client.hear())
-                except ConnectionResetError:
-                    heard.append(None)
-            self.assertEqual(set(heard), {b"hello", None})
-            clients[heard.index(b"hello")].say(b"still there")
-            self.assertEqual(clients[heard.index(b"hello")].hear(), b"still there")
+            self.assertEqual([first.hear(), second.hear()], [b"hello", b"hello"])
+            for leaving, waiting in (second, third), (first, fourth):
+                # Those who are in are served once more, and still nobody has let this one in.
+                leaving.say(b"again")
+                self.assertEqual(leaving.hear(), b"again")
+                self.assertNotIn(f"{waiting.name()}: connected", server.err.text())
+                leaving.close()
+                self.assertEqual(waiting.hear(), b"hello")
+                server.err.wait_for(f"{waiting.name()}: connected\n")
             self.assertEqual(server.stop(), 0)
+
+    def test_a_silent_client_is_ended(self):
+        with serve("--idle-timeout", "100", "--verbose") as server:
+            with server.client() as silent, server.client() as half_said:
+                half_said.raw(frame(b"half a message")[:10])
+                for client in silent, half_said:
+                    self.assertIsNone(client.hear())
+                    server.err.wait_for(f"{client.name()}: not a byte came or went for 100 ms\n")
+            self.assertEqual(server.stop(), 0)
+
+    def test_silence_is_told_only_when_verbose(self):
+        with serve("--idle-timeout=100") as server, server.client() as client:
+            self.assertIsNone(client.hear())
+            self.assertEqual(server.stop(), 0)
+            self.assertEqual(server.err.all(), b"")
+
+    def test_nonsense_values(self):
+        for option, values in {
+            "--threads": ["0", "-1", "1025", "four", "4x", "", "1e3", "99999999999999999999"],
+            "--idle-timeout": ["0", "-1", "2147483648", "10s", "0.5", ""],
+            "--max-conns": ["0", "-1", "2147483648", "none", ""],
+        }.items():
+            for value in values:
+                for arguments in [option, value], [f"{option}={value}"]:
+                    status, out, err = run(programs.echo_server, *arguments)
+                    self.assertEqual((status, out), (2, b""), arguments)
+                    self.assertEqual(err.count("\n"), 1, err)
+                    self.assertIn(option, err)
+                    self.assertIn("--help", err)
+        for arguments in ["--threads"], ["--threadsx=4"], ["--verbose=1"], ["--max-conns"]:
+            self.assertEqual(run(programs.echo_server, *arguments)[:2], (2, b""), arguments)
+
+    def test_the_help_tells_all(self):
+        _, out, _ = run(programs.echo_server, "--help")
+        for option in b"--threads N", b"--idle-timeout MS", b"milliseconds", b"--max-conns N":
+            self.assertIn(option, out)
+
+    def test_the_client_has_none_of_them(self):
+        for option in "--threads", "--idle-timeout", "--max-conns":
+            self.assertEqual(run(programs.chat_client, option, "4")[:2], (2, b""))
 
 
 class Stopping(unittest.TestCase):

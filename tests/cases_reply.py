@@ -2,9 +2,10 @@
 """echo_server --reply: an operator, and clients."""
 
 import signal
+import threading
 import unittest
 
-from chat_helpers import chat, serve
+from chat_helpers import PATIENCE, chat, serve
 
 
 class Reply(unittest.TestCase):
@@ -73,6 +74,44 @@ class Reply(unittest.TestCase):
                 server.err.wait_for(f"{deaf.name()}: cut off")
                 server.say("exit\n")
                 self.assertEqual(server.status(), 0)
+
+    def test_much_at_once_reaches_who_reads(self):
+        """Typed faster than any client reads: the operator waits, and nobody is cut off."""
+        lines = [b"%d" % number + b"x" * 1000 for number in range(20_000)]
+        with serve("--reply", "--threads=2") as server:
+            clients = [server.client() for _ in range(3)]
+            self.meet(server, *clients)
+            heard = [[] for _ in clients]
+            readers = [
+                threading.Thread(target=lambda all=all, client=client: all.extend(client.hear_all()))
+                for all, client in zip(heard, clients)
+            ]
+            for reader in readers:
+                reader.start()
+            server.say(b"\n".join(lines) + b"\nexit\n")
+            for reader in readers:
+                reader.join(PATIENCE)
+            self.assertEqual(server.status(), 0)
+            self.assertNotIn(b"cut off", server.err.all())
+            self.assertEqual([len(all) for all in heard], [len(lines)] * 3)
+            self.assertEqual(heard, [lines] * 3)
+
+    def test_a_signal_stops_it_while_somebody_does_not_read(self):
+        with serve("--reply") as server, server.client(small=True) as deaf:
+            self.meet(server, deaf)
+            writer = threading.Thread(target=self.say_for_ever, args=(server,))
+            writer.start()
+            server.err.wait_for("cut off")
+            self.assertEqual(server.stop(), 0)
+            writer.join(PATIENCE)
+            self.assertFalse(writer.is_alive())
+
+    def say_for_ever(self, server):
+        try:
+            while True:
+                server.say(b"x" * 100_000 + b"\n")
+        except OSError:
+            pass  # the server has left
 
     def test_a_line_over_the_limit(self):
         with serve("--reply", "--max-message=10") as server, server.client() as client:

@@ -150,16 +150,17 @@ def build(source, port, program):
 
 
 def readme_programs():
-    """The server, and the clients."""
+    """The servers, and the clients."""
     sources = [source for source in blocks(ROOT / 'README.md', 'c') if is_program(source)]
-    (server,) = [source for source in sources if 'tcpmsg_listen(' in source]
-    return server, [source for source in sources if source != server]
+    servers = [source for source in sources if 'tcpmsg_listen(' in source]
+    return servers, [source for source in sources if source not in servers]
 
 
-def start_server(room, test):
-    """README's echo server, for as long as the test runs; its port."""
+def start_server(room, test, which=0):
+    """One of README's echo servers, for as long as the test runs; its port."""
     port = free_port()
-    server = subprocess.Popen([build(readme_programs()[0], port, room / 'server')])
+    program = build(readme_programs()[0][which], port, room / f'server{which}')
+    server = subprocess.Popen([program])
     test.addCleanup(server.wait)
     test.addCleanup(server.kill)
     wait_until_listening(server, port)

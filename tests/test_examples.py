@@ -10,7 +10,7 @@ sys.dont_write_bytecode = True  # the source folder stays as it is
 
 from cases_chat_client import ClientTrouble, Piped
 from cases_command_line import CommandLine
-from cases_echo_server import Echo, Misbehaviour, Scarcity, Stopping
+from cases_echo_server import Echo, Misbehaviour, Options, Scarcity, Stopping
 from cases_reply import Reply
 from cases_terminal import OnTerminal
 from chat_helpers import programs
