@@ -47,16 +47,19 @@ int main(int argc, char **argv)
 {
     long threads = 1;
     long spin_us = 0;
+    long message_timeout_ms = 0;
     bool poll = false;
     const echo_option options[] = {
         {.name = "--threads", .number = &threads, .least = 1},
         {.name = "--spin-us", .number = &spin_us, .least = 0},
+        {.name = "--message-timeout", .number = &message_timeout_ms, .least = 0},
         {.name = "--poll", .flag = &poll},
         {.name = NULL},
     };
     const char *address =
         echo_command_line(argc, argv, options, "127.0.0.1:0",
-                          "usage: echo_tcpmsg [--threads N] [--spin-us N] [--poll] [ADDRESS]\n");
+                          "usage: echo_tcpmsg [--threads N] [--spin-us N] [--message-timeout MS]\n"
+                          "                   [--poll] [ADDRESS]\n");
 
     tcpmsg_listener *listener;
     bench_ours(tcpmsg_loop_open(
@@ -64,7 +67,9 @@ int main(int argc, char **argv)
                                               .poller = poll ? TCPMSG_POLLER_POLL : 0)),
                "tcpmsg_loop_open");
     stop_at_signals();
-    bench_ours(tcpmsg_listen(&listener, address, NULL), "tcpmsg_listen");
+    bench_ours(tcpmsg_listen(&listener, address,
+                             TCPMSG_OPTIONS(.message_timeout_ms = (int)message_timeout_ms)),
+               "tcpmsg_listen");
     announce(listener);
     bench_ours(tcpmsg_loop_listen(loop, listener, TCPMSG_CALLBACKS(.on_message = send_back), NULL),
                "tcpmsg_loop_listen");
