@@ -26,16 +26,34 @@ _Noreturn static void leave(void)
     exit(fflush(stdout) == 0 && !ferror(stdout) ? EXIT_SUCCESS : EXIT_FAILURE);
 }
 
-static size_t read_size(const struct cli *cli, const char *word)
+/* A number from 1 to `most`; false for any other word. */
+static bool read_number(const char *word, uintmax_t most, uintmax_t *number)
 {
     char *end;
     errno = 0;
-    uintmax_t size = strtoumax(word, &end, 10);
+    *number = strtoumax(word, &end, 10);
     /* strtoumax would take a sign and make something huge of it. */
-    bool number = word[0] >= '0' && word[0] <= '9' && *end == '\0' && errno == 0;
-    if (!number || size == 0 || size > SSIZE_MAX)
+    bool digits = word[0] >= '0' && word[0] <= '9' && *end == '\0' && errno == 0;
+    return digits && *number >= 1 && *number <= most;
+}
+
+static size_t read_size(const struct cli *cli, const char *word)
+{
+    uintmax_t size;
+    if (!read_number(word, SSIZE_MAX, &size))
         refuse(cli, "--max-message wants a number of bytes", word);
     return (size_t)size;
+}
+
+static int read_int(const struct cli *cli, const struct cli_option *option, const char *word)
+{
+    uintmax_t number;
+    char sentence[80];
+    snprintf(sentence, sizeof sentence, "%s wants a number from 1 to %d", option->name,
+             option->most);
+    if (!read_number(word, (uintmax_t)option->most, &number))
+        refuse(cli, sentence, word);
+    return (int)number;
 }
 
 /* The value of an option that argv[*at] may be, as "--name value" or "--name=value"; or NULL. */
@@ -52,11 +70,18 @@ static const char *option_value(const struct cli *cli, char **argv, int *at, con
     return argv[++*at];
 }
 
-static bool set_flag(const struct cli *cli, const char *word)
+/* Takes what argv[*at] says when it is an option of the program's own. */
+static bool read_own(const struct cli *cli, char **argv, int *at)
 {
-    for (const struct cli_flag *flag = cli->flags; flag != NULL && flag->name != NULL; flag++) {
-        if (strcmp(word, flag->name) == 0)
-            return *flag->given = true;
+    for (const struct cli_option *option = cli->options; option != NULL && option->name != NULL;
+         option++) {
+        const char *value;
+        if (option->given != NULL && strcmp(argv[*at], option->name) == 0)
+            return *option->given = true;
+        if (option->number != NULL && (value = option_value(cli, argv, at, option->name)) != NULL) {
+            *option->number = read_int(cli, option, value);
+            return true;
+        }
     }
     return false;
 }
@@ -96,7 +121,7 @@ void cli_read(struct cli *cli, int argc, char **argv)
             leave();
         } else if ((value = option_value(cli, argv, &at, "--max-message")) != NULL) {
             cli->max_message = read_size(cli, value);
-        } else if (!set_flag(cli, word)) {
+        } else if (!read_own(cli, argv, &at)) {
             refuse(cli, "unknown option", word);
         }
     }

@@ -7,18 +7,20 @@
 
 /* The command line that the two programs share: --help, --version, --max-message N, [ADDRESS]. */
 
-/* An option without a value that one of them has of its own: "--verbose". */
-struct cli_flag {
+/* An option that one of them has of its own: a flag, "--verbose", or a number, "--threads 4". */
+struct cli_option {
     const char *name;
-    bool *given;
+    bool *given; /* of a flag; else NULL */
+    int *number; /* of a number from 1 to `most`; else NULL */
+    int most;
 };
 
 struct cli {
-    const char *program;          /* in: its name */
-    const char *help;             /* in: what --help prints */
-    const struct cli_flag *flags; /* in: up to one whose name is NULL; or NULL */
-    const char *address;          /* in: the default one; out: the one to use */
-    size_t max_message;           /* in: the default, in bytes; out: the limit to use */
+    const char *program;              /* in: its name */
+    const char *help;                 /* in: what --help prints */
+    const struct cli_option *options; /* in: up to one whose name is NULL; or NULL */
+    const char *address;              /* in: the default one; out: the one to use */
+    size_t max_message;               /* in: the default, in bytes; out: the limit to use */
 };
 
 /*

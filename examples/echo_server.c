@@ -1,34 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * echo_server: sends every message back, or with --reply shows it to an operator who answers.
- * Each client has a thread of its own, which waits for a message or for the order to stop.
+ *
+ * A listener and four callbacks, which a loop calls: each does what it can at once and returns,
+ * for the other clients are waiting. For a client that is silent, nothing is kept here.
  */
 #define _POSIX_C_SOURCE 200809L
 
-#include <errno.h>
-#include <poll.h>
-#include <pthread.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <tcpmsg/tcpmsg.h>
 
 #include "cli.h"
-#include "clients.h"
-#include "stop.h"
-#include "text.h"
+#include "log.h"
+#include "operator.h"
 
-enum {
-    REST_MS = 100,      /* after an accept that failed */
-    PATIENCE_MS = 1000, /* --reply: with a client that does not read */
-    GRACE_S = 2,        /* for clients that don't stop talking when the server is to stop */
-    LIMIT_S = 5,        /* for clients that don't read then */
-};
-
+static tcpmsg_loop *loop;
 static bool verbose;
 static bool reply;
 
@@ -39,186 +31,154 @@ static const char help[] =
     "ADDRESS is host:port, [v6]:port, :port (every interface) or unix:/path; port 0 asks for a\n"
     "free one. Without it, it is 127.0.0.1:5000. It is printed once the server listens.\n"
     "\n"
-    "  --verbose        print who says what\n"
-    "  --reply          send nothing back: print each message with its sender, and send each\n"
-    "                   line of standard input to everyone; \"exit\" or its end stops it\n"
-    "  --max-message N  the longest message, in bytes (16777216)\n"
-    "  --help           print this, and leave\n"
-    "  --version        print the version, and leave\n"
+    "  --verbose          print who says what\n"
+    "  --reply            send nothing back: print each message with its sender, and send each\n"
+    "                     line of standard input to everyone; \"exit\" or its end stops it\n"
+    "  --max-message N    the longest message, in bytes (16777216)\n"
+    "  --threads N        so many serve the clients, up to 1024 (1)\n"
+    "  --idle-timeout MS  end a client when nothing has come from it or gone to it for so many\n"
+    "                     milliseconds (never)\n"
+    "  --max-conns N      so many clients at once; others wait until one leaves (any number)\n"
+    "  --help             print this, and leave\n"
+    "  --version          print the version, and leave\n"
     "\n"
-    "SIGINT and SIGTERM stop the server; what it has received is answered first.\n";
+    "SIGINT and SIGTERM stop the server; what it has answered by then is still sent.\n";
 
-/* One call at a time, so that no two clients share a line. */
-static void show(const struct client *client, const char *message, size_t length)
+static void on_open(tcpmsg_conn *conn, void *arg)
 {
-    flockfile(stdout);
-    printf("%s: ", client->name);
-    text_print(stdout, message, length);
-    putchar('\n');
-    fflush(stdout);
-    funlockfile(stdout);
-}
-
-/* Takes all messages that have come. Returns TCPMSG_EAGAIN, or the error that ends the client. */
-static int answer(const struct client *client)
-{
-    tcpmsg_conn *conn = client->conn;
-    const void *message;
-    ssize_t length;
-
-    while ((length = tcpmsg_recv_view(conn, &message, TCPMSG_DONTWAIT)) >= 0) {
-        if (verbose || reply)
-            show(client, message, (size_t)length);
-        if (!reply) {
-            /* When the next one is here already, their answers can leave together. */
-            int more = tcpmsg_next_length(conn) >= 0 ? TCPMSG_MORE : 0;
-            int error = tcpmsg_send(conn, message, (size_t)length, more);
-            if (error != 0)
-                return error;
-        }
-        if (stop_since() >= GRACE_S)
-            return TCPMSG_EAGAIN;
-    }
-    return (int)length;
-}
-
-/* A client's thread. When it is told to stop, it still answers what has come by then. */
-static void *serve(void *arg)
-{
-    struct client *client = arg;
-    tcpmsg_conn *conn = client->conn;
-    bool told = verbose || reply;
-    bool running;
-    int end;
-
-    if (told)
-        clients_tell_of(client, "connected");
-    do {
-        running = stop_or_ready(tcpmsg_conn_fd(conn), tcpmsg_conn_events(conn), -1);
-        end = answer(client);
-    } while (running && end == TCPMSG_EAGAIN);
-
-    if (end != TCPMSG_EAGAIN && end != TCPMSG_ECANCELED && (told || end != TCPMSG_EOF)) {
-        const char *why = tcpmsg_conn_why(conn);
-        clients_tell_of(client, why[0] != '\0' ? why : tcpmsg_strerror(end));
-    }
-    clients_remove(client);
-    return NULL;
-}
-
-static void welcome(tcpmsg_conn *conn)
-{
-    struct client *client = clients_add(conn);
-    if (client == NULL) {
-        fprintf(stderr, "echo_server: a client is turned away: out of memory\n");
+    (void)arg;
+    if (reply && operator_meet(conn) != 0) {
+        log_event(conn, "turned away: out of memory");
         tcpmsg_close(conn);
-        return;
+    } else if (verbose || reply) {
+        log_event(conn, "connected");
     }
-    pthread_t thread;
-    int error = pthread_create(&thread, NULL, serve, client);
+}
+
+/*
+ * The answer is never refused with TCPMSG_EAGAIN: from a client that does not read its answers,
+ * the loop does not read either. Without memory, a client would miss one answer and get the next;
+ * it is better off without any. All other errors have ended the connection: on_close tells.
+ */
+static void on_message(tcpmsg_conn *conn, const void *message, size_t length, void *arg)
+{
+    (void)arg;
+    if (verbose || reply)
+        log_message(conn, message, length);
+    if (!reply && tcpmsg_send(conn, message, length, 0) == TCPMSG_ENOMEM) {
+        log_event(conn, "cut off, as there is no memory for its answer");
+        tcpmsg_abort(conn);
+    }
+}
+
+/* After a send was TCPMSG_EAGAIN, there is room again: only the operator's can be. */
+static void on_drain(tcpmsg_conn *conn, void *arg)
+{
+    (void)conn;
+    (void)arg;
+    operator_room();
+}
+
+static void on_close(tcpmsg_conn *conn, int why, void *arg)
+{
+    (void)arg;
+    if (reply)
+        operator_part_with(conn);
+    /* These come from our own close, abort or stop. */
+    bool ours = why == 0 || why == TCPMSG_ETIMEDOUT || why == TCPMSG_ECANCELED;
+    bool usual = why == TCPMSG_EOF || why == TCPMSG_ESTALLED;
+    if (!ours && (!usual || verbose || reply))
+        log_event(conn, tcpmsg_conn_why(conn));
+}
+
+/* May be called in a handler (signal-safety(7)), as tcpmsg_loop_stop may. */
+static void on_signal(int number)
+{
+    (void)number;
+    tcpmsg_loop_stop(loop);
+}
+
+static void stop_at_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* The exit status of a failure, which is told in a sentence. */
+static int fail(const char *sentence)
+{
+    fprintf(stderr, "echo_server: %s\n", sentence);
+    return EXIT_FAILURE;
+}
+
+/* Gives the loop a listener, and prints where it listens. */
+static int listen_at(const char *address, size_t max_message)
+{
+    char text[512] = "";
+    tcpmsg_listener *listener;
+
+    int error = tcpmsg_listen(
+        &listener, address,
+        TCPMSG_OPTIONS(.max_message = max_message, .why = text, .why_size = sizeof text));
+    if (error != 0)
+        return fail(text[0] != '\0' ? text : tcpmsg_strerror(error));
+    tcpmsg_listener_address(listener, text, sizeof text);
+    error = tcpmsg_loop_listen(loop, listener,
+                               TCPMSG_CALLBACKS(.on_open = on_open, .on_message = on_message,
+                                                .on_drain = on_drain, .on_close = on_close),
+                               NULL);
     if (error != 0) {
-        clients_tell_of(client, "turned away, as there is no thread for it");
-        clients_remove(client);
-        return;
+        tcpmsg_listener_close(listener);
+        return fail(tcpmsg_strerror(error));
     }
-    pthread_detach(thread);
-}
-
-/* Returns when the server is to stop. */
-static void accept_clients(tcpmsg_listener *listener)
-{
-    int error = 0;
-    while (stop_or_ready(tcpmsg_listener_fd(listener), POLLIN, -1)) {
-        tcpmsg_conn *conn;
-        int before = error;
-        error = tcpmsg_accept(listener, &conn, TCPMSG_DONTWAIT);
-        if (error == 0) {
-            welcome(conn);
-        } else if (error != TCPMSG_EAGAIN) {
-            if (error != before)
-                fprintf(stderr, "echo_server: accept: %s\n", tcpmsg_strerror(error));
-            stop_or_ready(-1, 0, REST_MS);
-        }
-    }
-}
-
-/* The operator's thread: what is typed goes to everyone. */
-static void *operate(void *arg)
-{
-    struct lines *lines = arg;
-    char *line;
-    ssize_t length;
-
-    while ((length = lines_take(lines, &line)) != LINES_END) {
-        if (length == LINES_NONE) {
-            if (!stop_or_ready(lines->fd, POLLIN, -1) || lines_fill(lines) != 0)
-                break;
-        } else if (length == 4 && memcmp(line, "exit", 4) == 0) {
-            break;
-        } else {
-            clients_send(line, (size_t)length);
-        }
-    }
-    stop_everybody();
-    return NULL;
-}
-
-static int accept_beside_operator(tcpmsg_listener *listener, size_t max_message)
-{
-    struct lines lines = {.fd = STDIN_FILENO, .limit = max_message};
-    pthread_t operator;
-
-    if (pthread_create(&operator, NULL, operate, &lines) != 0) {
-        fprintf(stderr, "echo_server: there is no thread for the operator\n");
-        return EXIT_FAILURE;
-    }
-    accept_clients(listener);
-    pthread_join(operator, NULL);
-    free(lines.data);
+    stop_at_signals();
+    printf("listening on %s\n", text);
+    fflush(stdout);
     return EXIT_SUCCESS;
 }
 
-/* From the first client to the last; closes the listener. */
-static int run(tcpmsg_listener *listener, size_t max_message)
+/* From the first client to the last. */
+static int serve(size_t max_message)
 {
-    int status = EXIT_SUCCESS;
+    int error = reply ? operator_start(loop, max_message) : 0;
+    if (error != 0)
+        return fail(strerror(error));
+    error = tcpmsg_loop_run(loop);
     if (reply)
-        status = accept_beside_operator(listener, max_message);
-    else
-        accept_clients(listener);
-    tcpmsg_listener_close(listener);
-    clients_finish(LIMIT_S);
-    return status;
+        operator_end();
+    return error == 0 ? EXIT_SUCCESS : fail(tcpmsg_strerror(error));
 }
 
 int main(int argc, char **argv)
 {
-    static const struct cli_flag flags[] = {
-        {"--verbose", &verbose}, {"--reply", &reply}, {NULL, NULL}};
+    int threads = 0, idle_timeout_ms = 0, max_conns = 0; /* 0: the library's default */
+    const struct cli_option options[] = {
+        {.name = "--verbose", .given = &verbose},
+        {.name = "--reply", .given = &reply},
+        {.name = "--threads", .number = &threads, .most = 1024},
+        {.name = "--idle-timeout", .number = &idle_timeout_ms, .most = INT_MAX},
+        {.name = "--max-conns", .number = &max_conns, .most = INT_MAX},
+        {.name = NULL},
+    };
     struct cli cli = {.program = "echo_server",
                       .help = help,
-                      .flags = flags,
+                      .options = options,
                       .address = "127.0.0.1:5000",
                       .max_message = 16 << 20};
-    char text[512] = "";
-    tcpmsg_listener *listener;
 
     cli_read(&cli, argc, argv);
     signal(SIGPIPE, SIG_IGN); /* for standard output; the library raises none */
-    if (stop_prepare() != 0) {
-        perror("echo_server");
-        return EXIT_FAILURE;
-    }
-    const tcpmsg_options *options =
-        TCPMSG_OPTIONS(.max_message = cli.max_message, .send_timeout_ms = reply ? PATIENCE_MS : 0,
-                       .why = text, .why_size = sizeof text);
-    int error = tcpmsg_listen(&listener, cli.address, options);
-    if (error != 0) {
-        fprintf(stderr, "echo_server: %s\n", text[0] != '\0' ? text : tcpmsg_strerror(error));
-        return EXIT_FAILURE;
-    }
-    tcpmsg_listener_address(listener, text, sizeof text);
-    printf("listening on %s\n", text);
-    fflush(stdout);
-    return run(listener, cli.max_message);
+    int error = tcpmsg_loop_open(&loop, TCPMSG_LOOP_OPTIONS(.threads = threads,
+                                                            .idle_timeout_ms = idle_timeout_ms,
+                                                            .max_conns = max_conns));
+    if (error != 0)
+        return fail(tcpmsg_strerror(error));
+    int status = listen_at(cli.address, cli.max_message);
+    if (status == EXIT_SUCCESS)
+        status = serve(cli.max_message);
+    tcpmsg_loop_close(loop);
+    return status;
 }
