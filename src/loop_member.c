@@ -162,7 +162,7 @@ static void watch(tm_thread *thread, tm_member *member, enum tm_push left)
         tm_timers_set(&thread->timers, timer, due);
 }
 
-/* 1: the end has come, or begun. */
+/* Whether its end has come, or begun. */
 static bool has_ended(tm_thread *thread, tm_member *member)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
@@ -227,7 +227,7 @@ void tm_member_join(tm_thread *thread, tm_member *member)
     thread->held += conn->in.buffer.capacity;
     tm_link_remove(&member->link);
     tm_link_add(&thread->members, &member->link);
-    int r = tm_thread_watch(thread, &member->source, 0);
+    int r = tm_thread_watch(thread, &member->source, member->held ? 0 : POLLIN);
     if (callbacks->on_open)
         callbacks->on_open(conn, member->service->arg);
     if (r < 0) {
