@@ -39,8 +39,13 @@ int tcpmsg_conn_set_timeouts(tcpmsg_conn *conn, int send_ms, int recv_ms)
 {
     if (!conn || send_ms < TCPMSG_NO_LIMIT || recv_ms < TCPMSG_NO_LIMIT)
         return TCPMSG_EINVAL;
-    if (send_ms != 0)
+    if (send_ms != 0) {
         conn->send_timeout_ms = send_ms;
+        tm_mutex_lock(&conn->out.lock);
+        if (tm_is_kept(conn))
+            tm_kept_attend(conn); /* its timer may be set for later, or not at all */
+        tm_mutex_unlock(&conn->out.lock);
+    }
     if (recv_ms != 0 && conn->waiting)
         conn->waiting->recv_timeout_ms = recv_ms;
     return 0;

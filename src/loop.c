@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "socket.h"
 
 static void free_loop(tcpmsg_loop *loop)
 {
@@ -137,6 +138,33 @@ static void release(tm_thread *thread, tcpmsg_conn *conn)
     }
 }
 
+static void close_sockets(tm_link *ring)
+{
+    for (tm_link *link = ring->next; link != ring; link = link->next) {
+        tcpmsg_conn *conn = tm_conn_of((tm_member *)((char *)link - offsetof(tm_member, link)));
+        tm_socket_close(conn->fd);
+        conn->fd = -1;
+    }
+}
+
+/*
+ * In a forked child: closes its copies of the descriptors, without a word to anybody. What a
+ * thread that does not exist here may have been changing is left alone.
+ */
+static void leave_to_parent(tcpmsg_loop *loop)
+{
+    tm_doors_close(loop);
+    for (int i = 0; i < loop->thread_count; i++) {
+        tm_thread *thread = &loop->threads[i];
+        if (!thread->runs || pthread_equal(thread->id, pthread_self())) {
+            close_sockets(&thread->members);
+            close_sockets(&thread->starved);
+        }
+        tm_poller_close(thread->poller);
+        tm_wake_close(&thread->wake);
+    }
+}
+
 void tcpmsg_loop_close(tcpmsg_loop *loop)
 {
     if (!loop)
@@ -151,10 +179,5 @@ void tcpmsg_loop_close(tcpmsg_loop *loop)
         free_loop(loop);
         return;
     }
-    /* In a forked child: its copies of the descriptors, and no word to anybody. */
-    tm_doors_close(loop);
-    for (int i = 0; i < loop->thread_count; i++) {
-        tm_poller_close(loop->threads[i].poller);
-        tm_wake_close(&loop->threads[i].wake);
-    }
+    leave_to_parent(loop);
 }

@@ -29,8 +29,8 @@ static size_t fair_share(const tm_thread *thread)
 static void give_way(tcpmsg_conn *conn)
 {
     tm_member *member = tm_member_of(conn);
-    if (member->paused || conn->in.error)
-        return;
+    if (member->paused || conn->out.over || conn->in.error)
+        return; /* it is we who don't read */
     tm_conn_tell(conn, "its message came too slowly while memory was short");
     tm_in_end(conn, TCPMSG_ESTALLED);
     tm_member_attend(member);

@@ -89,10 +89,17 @@ static void put_aside(tm_thread *thread, tm_buffer *own)
     tm_buffer_free(own);
 }
 
-/* Whether memory of that size may hold so little. */
-static bool suits(const tm_buffer *buffer, size_t count)
+/* Memory gets short: none is held that nothing is in. */
+static bool is_short(const tm_thread *thread)
 {
-    return buffer->capacity >= count && buffer->capacity / 8 <= count;
+    return thread->held > thread->budget / 2;
+}
+
+/* Whether memory of that size may hold so little. */
+static bool suits(const tm_thread *thread, const tm_buffer *buffer, size_t count)
+{
+    size_t most = is_short(thread) ? count : 8 * count;
+    return buffer->capacity >= count && buffer->capacity <= most;
 }
 
 /* Makes the buffer hold just these bytes, which are not its own; false without memory. */
@@ -101,9 +108,9 @@ static bool keep(tm_thread *thread, tm_member *member, const uint8_t *bytes, siz
     tm_buffer *own = &tm_conn_of(member)->in.buffer;
     size_t before = own->capacity;
     own->start = own->end = 0;
-    if (!suits(own, count) || count == 0)
+    if (!suits(thread, own, count) || count == 0)
         put_aside(thread, own);
-    if (own->capacity == 0 && count >= ASIDE_LEAST && suits(&thread->spare, count))
+    if (own->capacity == 0 && count >= ASIDE_LEAST && suits(thread, &thread->spare, count))
         tm_buffer_swap(own, &thread->spare);
     bool kept = count == 0 || tm_buffer_reserve(own, count) == 0;
     if (kept && count > 0)
@@ -233,7 +240,7 @@ static void read_large(tm_thread *thread, tm_member *member)
     member->u.active = thread->now;
     tm_member_deliver_held(thread, member);
     size_t len = tm_buffer_len(own);
-    if (len <= TM_SHARED && !suits(own, len)) {
+    if (len <= TM_SHARED && !suits(thread, own, len)) {
         memcpy(thread->shared, tm_buffer_head(own), len);
         keep(thread, member, thread->shared, len);
     }
@@ -246,7 +253,7 @@ void tm_member_read(tm_thread *thread, tm_member *member)
     tm_in_look(conn, 0, &head);
     if (head.prefix + head.length > PUT_TOGETHER_MOST)
         read_own(thread, member, &head);
-    else if (member->large && tm_buffer_len(&conn->in.buffer) == 0)
+    else if (member->large && tm_buffer_len(&conn->in.buffer) == 0 && !is_short(thread))
         read_large(thread, member);
     else
         read_shared(thread, member);

@@ -82,6 +82,8 @@ static enum tm_push push(tm_thread *thread, tm_member *member)
     bool waits = out->box.len > 0 || (out->shut && !out->fin);
     bool went = out->went;
     out->went = false;
+    if (!waits)
+        tm_kept_reclaim(conn); /* what left at once had borrowed, too */
     tm_mutex_unlock(&out->lock);
     if (went)
         member->u.active = thread->now;
