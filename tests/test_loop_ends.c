@@ -147,7 +147,7 @@ static void promise_9_close_keeps_the_last_reply(void **state)
             int raw = looper_guest(looper, &seen);
             for (uint32_t more = 0; more <= i; more++)
                 wire_add_filled(&wire, NULL, i * 500, i);
-            assert_true(write_all(raw, wire.bytes, wire.count));
+            (void)write_all(raw, wire.bytes, wire.count); /* the end may come in the middle */
             for (int answer = 0; answer < 30; answer++)
                 assert_true(raw_gets_filled(raw, i * 500, i));
             assert_int_equal(read_end(raw), 0);
