@@ -103,6 +103,7 @@ TCPMSG_API void tcpmsg_abort(tcpmsg_conn *conn);
  * until the peer's TCP has acknowledged every message byte; linger_ms limits all of it. Calls of
  * other threads return errors. Returns 0, TCPMSG_ETIMEDOUT (not known in time), or what ended the
  * sending. In a process that did not make the connection (after fork) it only lets go. NULL: 0.
+ * In a loop it only asks, and answers 0: loop.h.
  */
 TCPMSG_API int tcpmsg_close(tcpmsg_conn *conn);
 
