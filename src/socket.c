@@ -170,6 +170,8 @@ ssize_t tm_socket_discard(int fd)
         n = tm_socket_read(fd, &(struct iovec){bytes, sizeof bytes}, 1);
         sum += n > 0 ? n : 0;
     } while (n > 0 && sum < DISCARD_MOST);
+    if (n == -ENOBUFS || n == -ENOMEM)
+        n = -EAGAIN; /* short of memory for a moment: no end */
     return n < 0 && !(n == -EAGAIN && sum > 0) ? n : n == 0 ? 0 : sum;
 }
 
