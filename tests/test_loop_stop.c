@@ -94,7 +94,7 @@ static void a_connection_added_before_the_stop_ends(void **state)
     close(raw);
 }
 
-static tcpmsg_loop *stopped_by_signal;
+static _Atomic(tcpmsg_loop *) stopped_by_signal;
 static atomic_int errno_kept;
 
 static void stop_in_handler(int number)
