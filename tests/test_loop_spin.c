@@ -17,7 +17,7 @@ static void expect_rest(void)
 {
     int64_t cpu = cpu_ms();
     sleep_ms(LOOK_MS);
-    assert_true(cpu_ms() - cpu < LOOK_MS / 4);
+    assert_true(cpu_ms() - cpu < LOOK_MS / 2); /* valgrind, too, makes do with that */
 }
 
 static size_t answer_length;
