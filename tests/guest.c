@@ -124,3 +124,9 @@ int test_seconds(int standard)
     int seconds = text ? atoi(text) : 0;
     return seconds > 0 ? seconds : standard;
 }
+
+bool under_valgrind(void)
+{
+    const char *preloaded = getenv("LD_PRELOAD");
+    return preloaded && strstr(preloaded, "vgpreload");
+}

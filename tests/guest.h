@@ -35,4 +35,7 @@ int raise_descriptors(void);
 /* TESTS_SECONDS of the environment, or so many. */
 int test_seconds(int standard);
 
+/* Resident memory says little there: valgrind keeps a shadow of each byte. */
+bool under_valgrind(void);
+
 #endif
