@@ -163,6 +163,7 @@ static void a_flush_needs_no_memory(void **state)
     call_fails(CALL_malloc, ENOMEM, 1000);
     assert_int_equal(tcpmsg_flush(conn, 0), 0);
     assert_int_equal(calls_failed(), 0);
+    call_fails(CALL_malloc, ENOMEM, 0);
     assert_true(raw_gets(raw, "left") && raw_gets(raw, "held"));
     end(conn, raw);
 }

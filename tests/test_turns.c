@@ -230,6 +230,7 @@ static void promise_1_a_flush_without_memory_keeps_the_connection(void **state)
     drop(raw, filled);
     call_fails(CALL_malloc, ENOMEM, 1000);
     assert_int_equal(tcpmsg_flush(conn, 0), 0);
+    call_fails(CALL_malloc, ENOMEM, 0);
     assert_string_equal(tcpmsg_conn_why(conn), "");
     reader_start(&reader, raw);
     assert_int_equal(tcpmsg_close(conn), 0);
