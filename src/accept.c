@@ -7,12 +7,6 @@
 #include "listener.h"
 #include "socket.h"
 
-/* Out of descriptors or memory, an accept looks again so often: 20 times a second. */
-#define REST (50 * TM_MS)
-
-/* So many failures in a row that each cost one dead connection are no cause to rest. */
-#define FAILURES_MOST 16
-
 bool tm_accept_is_passing(int answer)
 {
     switch (-answer) {
@@ -50,7 +44,8 @@ static void wait_for_one(tcpmsg_listener *listener, bool rest)
         {.fd = listener->fd, .events = POLLIN},
     };
     if (!listener->canceled)
-        tm_socket_wait(fds, rest ? 1 : 2, rest || !can_wake ? tm_now() + REST : TM_FOREVER);
+        tm_socket_wait(fds, rest ? 1 : 2,
+                       rest || !can_wake ? tm_now() + TM_ACCEPT_REST : TM_FOREVER);
 }
 
 /* The next connection's socket, or an error of the library's. */
@@ -64,7 +59,7 @@ static int next_socket(tcpmsg_listener *listener, tm_sockaddr *peer, int flags)
         if (flags & TCPMSG_DONTWAIT || (!passing && !none && !is_shortage(r)))
             return tm_error_from_errno(-r);
         failures = passing ? failures + 1 : 0;
-        if (!passing || failures > FAILURES_MOST)
+        if (!passing || failures > TM_ACCEPT_FAILURES)
             wait_for_one(listener, !none);
     }
     return TCPMSG_ECANCELED;

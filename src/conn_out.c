@@ -350,7 +350,7 @@ enum tm_push tm_out_push(tcpmsg_conn *conn)
 int tm_out_flush(tcpmsg_conn *conn, int64_t deadline, int flags)
 {
     tm_mutex_lock(&conn->out.lock);
-    bool kept = tm_is_kept(conn); /* since the caller looked */
+    bool kept = tm_is_kept(conn);
     int r = kept ? 0 : tm_out_put_accepted(conn, deadline, flags);
     tm_mutex_unlock(&conn->out.lock);
     return kept ? tm_kept_flush(conn, false) : r;
@@ -362,7 +362,7 @@ int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline)
     bool in_time = true;
     int r = 0;
     tm_mutex_lock(&out->lock);
-    if (tm_is_kept(conn)) { /* since the caller looked */
+    if (tm_is_kept(conn)) {
         tm_mutex_unlock(&out->lock);
         return tm_kept_flush(conn, true);
     }

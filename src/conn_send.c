@@ -126,16 +126,10 @@ int tcpmsg_flush(tcpmsg_conn *conn, int flags)
 {
     if (!conn || flags & ~TCPMSG_DONTWAIT)
         return TCPMSG_EINVAL;
-    if (tm_is_kept(conn))
-        return tm_kept_flush(conn, false);
     return tm_out_flush(conn, send_deadline(conn, flags), flags);
 }
 
 int tcpmsg_shutdown(tcpmsg_conn *conn)
 {
-    if (!conn)
-        return TCPMSG_EINVAL;
-    if (tm_is_kept(conn))
-        return tm_kept_flush(conn, true);
-    return tm_out_shutdown(conn, tm_deadline(conn->send_timeout_ms));
+    return conn ? tm_out_shutdown(conn, tm_deadline(conn->send_timeout_ms)) : TCPMSG_EINVAL;
 }

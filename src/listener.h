@@ -11,6 +11,7 @@
 #include <tcpmsg/listener.h>
 
 #include "address.h"
+#include "clock.h"
 #include "settings.h"
 #include "wake.h"
 
@@ -35,6 +36,12 @@ struct tcpmsg_listener {
  * -errno.
  */
 int tm_listener_own_wake(tcpmsg_listener *listener);
+
+/* Out of descriptors or memory, an accept looks again so often: 20 times a second. */
+#define TM_ACCEPT_REST (50 * TM_MS)
+
+/* So many connections in a row that died in the queue are no cause to rest. */
+#define TM_ACCEPT_FAILURES 16
 
 /* What accept(2) says of a connection that died in the queue: the next one may be well. */
 bool tm_accept_is_passing(int answer);

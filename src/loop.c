@@ -141,7 +141,7 @@ static void release(tm_thread *thread, tcpmsg_conn *conn)
 static void close_sockets(tm_link *ring)
 {
     for (tm_link *link = ring->next; link != ring; link = link->next) {
-        tcpmsg_conn *conn = tm_conn_of((tm_member *)((char *)link - offsetof(tm_member, link)));
+        tcpmsg_conn *conn = tm_conn_of(tm_member_at(link));
         tm_socket_close(conn->fd);
         conn->fd = -1;
     }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include <tcpmsg/loop.h>
@@ -84,12 +85,11 @@ _Static_assert(sizeof(tm_member) <= TM_KEPT_SIZE, "a connection has no room for 
 
 /* A call that somebody asked for, now or later. */
 typedef struct tm_call {
-    tm_source source;
+    tm_source source;     /* its timer is due at 0 when that is now */
     tm_link link;         /* among those of later */
     struct tm_call *next; /* among those of now */
     void (*call)(void *arg);
     void *arg;
-    bool later;
 } tm_call;
 
 /* Where connections come in. On the first thread. */
@@ -168,6 +168,11 @@ static inline tcpmsg_conn *tm_conn_of(const tm_member *member)
     return (tcpmsg_conn *)((char *)member - sizeof(tcpmsg_conn));
 }
 
+static inline tm_member *tm_member_at(tm_link *link)
+{
+    return (tm_member *)((char *)link - offsetof(tm_member, link));
+}
+
 static inline tm_thread *tm_thread_of(const tcpmsg_conn *conn)
 {
     return (tm_thread *)atomic_load_explicit(&conn->keeper, memory_order_relaxed);
@@ -189,6 +194,12 @@ static inline void tm_link_remove(tm_link *link)
 {
     link->next->prev = link->prev;
     link->prev->next = link->next;
+}
+
+static inline void tm_link_move(tm_link *head, tm_link *link)
+{
+    tm_link_remove(link);
+    tm_link_add(head, link);
 }
 
 /* loop_options.c */
@@ -214,7 +225,10 @@ int tm_loop_call(tcpmsg_loop *loop, int64_t due, void (*call)(void *arg), void *
 void tm_loop_run_calls(tm_thread *first);
 void tm_loop_drop_calls(tcpmsg_loop *loop);
 
-/* loop_member.c, loop_add.c, loop_end.c: a connection from its coming to its end, always at the end of a pass */
+/*
+ * loop_member.c, loop_add.c, loop_end.c: a connection from its coming to its end, always at the
+ * end of a pass
+ */
 
 tm_thread *tm_loop_lightest(tcpmsg_loop *loop);
 
@@ -225,6 +239,9 @@ void tm_member_begin(tcpmsg_conn *conn, tm_service *service, enum tm_stage stage
 void tm_member_attend(tm_member *member); /* soon, in its own thread */
 void tm_member_tend(tm_thread *thread, tm_member *member);
 void tm_member_join(tm_thread *thread, tm_member *member);
+
+/* It asks for memory again: others may have given some back, or been silent for too long. */
+void tm_member_feed(tm_thread *thread, tm_member *member);
 
 /* Ends it: what is queued leaves first, within the linger time. */
 void tm_member_end(tm_thread *thread, tm_member *member, int why);

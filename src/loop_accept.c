@@ -12,12 +12,6 @@
 /* How many connections one pass takes in at a door. */
 #define BATCH 64
 
-/* So many connections in a row that died in the queue are no cause to rest. */
-#define FAILURES_MOST 16
-
-/* Out of descriptors or memory, a door looks again so often: 20 times a second. */
-#define REST (50 * TM_MS)
-
 static bool is_full(const tcpmsg_loop *loop)
 {
     return loop->count >= loop->max_conns;
@@ -26,7 +20,7 @@ static bool is_full(const tcpmsg_loop *loop)
 static void rest(tm_thread *thread, tm_door *door)
 {
     tm_poller_drop(thread->poller, &door->source.watch); /* it would tell POLLHUP still */
-    tm_timers_set(&thread->timers, &door->source.timer, thread->now + REST);
+    tm_timers_set(&thread->timers, &door->source.timer, thread->now + TM_ACCEPT_REST);
 }
 
 /* 0, or -errno: -EAGAIN when nobody is there. */
@@ -63,7 +57,7 @@ static void door_ready(tm_thread *thread, tm_source *source, short events)
         if (r == -EAGAIN || r == -EWOULDBLOCK)
             return;
         failures = r < 0 ? failures + 1 : 0;
-        if (r < 0 && (!tm_accept_is_passing(r) || failures > FAILURES_MOST)) {
+        if (r < 0 && (!tm_accept_is_passing(r) || failures > TM_ACCEPT_FAILURES)) {
             rest(thread, door);
             return;
         }

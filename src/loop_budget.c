@@ -6,9 +6,9 @@
 /*
  * What half-received messages hold together. Over the budget, a connection reads on only while it
  * holds less than its fair share, so those that hold most stop first; and one at a time reads on
- * whatever it holds, so that messages are finished and memory comes back. Who hardly
- * gets on in its time as the favoured one leaves that to the next, and is ended when what is held
- * comes to twice the budget.
+ * whatever it holds, so that messages are finished and memory comes back. Who hardly gets on in
+ * its time as the favoured one leaves that to the next, and is ended when what is held comes to
+ * twice the budget.
  */
 
 /* The least that is read at once: a message of this size is never kept waiting. */
@@ -82,11 +82,8 @@ size_t tm_budget_allows(tm_thread *thread, tm_member *member, size_t wanted)
 void tm_budget_wake(tm_thread *thread)
 {
     while (thread->starved.next != &thread->starved) {
-        tm_link *link = thread->starved.next;
-        tm_member *member = (tm_member *)((char *)link - offsetof(tm_member, link));
-        tm_link_remove(link);
-        tm_link_add(&thread->members, link);
-        member->starved = false;
+        tm_member *member = tm_member_at(thread->starved.next);
+        tm_member_feed(thread, member);
         tm_member_attend(member);
     }
 }

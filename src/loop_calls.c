@@ -27,10 +27,8 @@ int tm_loop_call(tcpmsg_loop *loop, int64_t due, void (*function)(void *arg), vo
     tm_call *call = malloc(sizeof *call);
     if (!call)
         return TCPMSG_ENOMEM;
-    *call = (tm_call){.source = {.kind = &later_kind, .timer = {.due = due}},
-                      .call = function,
-                      .arg = arg,
-                      .later = due > 0};
+    *call = (tm_call){
+        .source = {.kind = &later_kind, .timer = {.due = due}}, .call = function, .arg = arg};
     tm_mutex_lock(&loop->lock);
     bool refused = loop->refuses || loop->stop;
     if (!refused) {
@@ -63,7 +61,7 @@ void tm_loop_run_calls(tm_thread *first)
     tm_call *call = take_calls(first);
     while (call) {
         tm_call *next = call->next;
-        if (call->later) {
+        if (call->source.timer.due > 0) {
             tm_link_add(&first->loop->laters, &call->link);
             tm_timers_set(&first->timers, &call->source.timer, call->source.timer.due);
         } else {

@@ -64,8 +64,7 @@ static void start_watching(tm_thread *thread, tm_member *member)
     if (!all)
         next = tm_sooner(next, tm_now() + LOOK);
     tm_timers_set(&thread->timers, &member->source.timer, next);
-    tm_link_remove(&member->link);
-    tm_link_add(&thread->members, &member->link);
+    tm_link_move(&thread->members, &member->link);
 }
 
 void tm_dial_drop(tm_thread *thread, tm_member *member)

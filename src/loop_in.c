@@ -262,8 +262,7 @@ void tm_member_read(tm_thread *thread, tm_member *member)
         end_receiving(member, conn->out.error);
     }
     if (member->starved) {
-        tm_link_remove(&member->link);
-        tm_link_add(&thread->starved, &member->link);
+        tm_link_move(&thread->starved, &member->link);
         tm_member_attend(member);
     }
 }

@@ -186,19 +186,17 @@ static bool has_ended(tm_thread *thread, tm_member *member)
     return true;
 }
 
-/* It asks again: others may have given memory back, or been silent for too long. */
-static void feed(tm_thread *thread, tm_member *member)
+void tm_member_feed(tm_thread *thread, tm_member *member)
 {
     member->starved = false;
-    tm_link_remove(&member->link);
-    tm_link_add(&thread->members, &member->link);
+    tm_link_move(&thread->members, &member->link);
 }
 
 /* What had come before the reset, and then its end, whatever it takes. */
 static void read_last(tm_thread *thread, tm_member *member)
 {
     if (member->starved)
-        feed(thread, member);
+        tm_member_feed(thread, member);
     tm_member_read(thread, member);
 }
 
@@ -227,8 +225,7 @@ void tm_member_join(tm_thread *thread, tm_member *member)
     member->held = tm_buffer_len(&conn->in.buffer) > 0;
     member->source.watch = (tm_watch){.fd = conn->fd};
     thread->held += conn->in.buffer.capacity;
-    tm_link_remove(&member->link);
-    tm_link_add(&thread->members, &member->link);
+    tm_link_move(&thread->members, &member->link);
     int r = tm_thread_watch(thread, &member->source, member->held ? 0 : POLLIN);
     if (callbacks->on_open)
         callbacks->on_open(conn, member->service->arg);
@@ -253,7 +250,7 @@ void tm_member_tend(tm_thread *thread, tm_member *member)
     conn->out.attended = false;
     tm_mutex_unlock(&conn->out.lock);
     if (member->starved && !tm_timer_is_set(&member->source.timer))
-        feed(thread, member);
+        tm_member_feed(thread, member);
     switch ((enum tm_stage)member->stage) {
     case TM_JOINING:
         tm_member_join(thread, member);

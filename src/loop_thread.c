@@ -104,7 +104,7 @@ static void begin_stop(tm_thread *thread)
     thread->stopping = true;
     tm_budget_wake(thread);
     for (tm_link *link = thread->members.next; link != &thread->members;) {
-        tm_member *member = (tm_member *)((char *)link - offsetof(tm_member, link));
+        tm_member *member = tm_member_at(link);
         link = link->next;
         tm_member_end(thread, member, TCPMSG_ECANCELED);
     }
