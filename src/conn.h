@@ -77,7 +77,7 @@ typedef struct tm_keeper {
     void (*attend)(tcpmsg_conn *conn);        /* soon; called with the sending lock held */
     bool (*is_here)(const tcpmsg_conn *conn); /* this is the keeper's own thread */
     size_t high_water;
-    tm_chunk *spare; /* for what its own thread sends */
+    tm_pool pool; /* of its own thread: for what it sends, and for what has come in part */
 } tm_keeper;
 
 /*
@@ -150,7 +150,7 @@ int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags); /* with the
 int tm_kept_flush(tcpmsg_conn *conn, bool and_shut);
 void tm_kept_close(tcpmsg_conn *conn);
 
-/* In its own thread: a spare chunk that is not needed any more is for the next that sends. */
+/* In its own thread: chunks that are empty are for the next that sends. */
 void tm_kept_reclaim(tcpmsg_conn *conn); /* with the sending lock */
 
 /* Takes over a connection that nobody is inside a call of: 0, TCPMSG_EINVAL or ECANCELED. */

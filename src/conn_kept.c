@@ -15,26 +15,17 @@ void tm_kept_attend(tcpmsg_conn *conn)
     conn->keeper->attend(conn);
 }
 
-static void borrow(tcpmsg_conn *conn)
-{
-    tm_keeper *keeper = conn->keeper;
-    if (conn->out.box.spare || !keeper->spare)
-        return;
-    conn->out.box.spare = keeper->spare;
-    keeper->spare = NULL;
-}
-
 void tm_kept_reclaim(tcpmsg_conn *conn)
 {
     tm_keeper *keeper = conn->keeper;
-    tm_chunk_reuse(&keeper->spare, conn->out.box.spare);
-    conn->out.box.spare = NULL;
+    tm_outbox_return(&conn->out.box, &keeper->pool);
 }
 
 /* In the keeper's own thread, where the turn is always free: what the socket takes at once. */
 static int send_directly(tcpmsg_conn *conn, tm_message *message)
 {
-    borrow(conn);
+    tm_keeper *keeper = conn->keeper;
+    tm_outbox_borrow(&conn->out.box, &keeper->pool, tm_message_size(message));
     if (message->length < DIRECT_LEAST || conn->out.unattended)
         return TCPMSG_EAGAIN;
     return tm_out_put(conn, (tm_put){.message = message, .flags = TCPMSG_DONTWAIT});

@@ -228,7 +228,7 @@ static int lead(tcpmsg_conn *conn, tm_put put)
         put.room = NULL;
         r = 0;
     }
-    tm_chunk_reuse(&out->box.spare, put.room);
+    tm_outbox_spare(&out->box, put.room);
     free_turn(conn);
     return r;
 }

@@ -109,7 +109,6 @@ struct tm_thread {
     tm_poller *poller;
     tm_timers timers;
     int64_t now;        /* when the pass began */
-    tm_buffer spare;    /* empty memory, for the beginning of the next long message */
     uint8_t *shared;    /* what every connection is read into, TM_SHARED bytes */
     tcpmsg_conn *first; /* to be attended at the end of the pass */
     tcpmsg_conn *last;
@@ -120,6 +119,7 @@ struct tm_thread {
     size_t favoured_len; /* what it held then */
     size_t held;         /* bytes that half-received messages hold */
     size_t budget;       /* ... and are to hold at most */
+    tm_source trim; /* the time at which the keeper's pool is */
     bool stopping;
     atomic_int count; /* members, also those on their way */
     atomic_bool runs;

@@ -13,7 +13,7 @@
 /* A message of up to this size, prefix included, is put together in the thread's memory. */
 #define PUT_TOGETHER_MOST (TM_SHARED / 4)
 
-/* Beginnings of this size and more use memory again that another one has had. */
+/* Beginnings of this size and more use memory that another one has had. */
 #define ASIDE_LEAST ((size_t)4 << 10)
 
 /* When so large a part of a long message has come, there is room for all of it at once. */
@@ -80,13 +80,18 @@ static void note(tm_thread *thread, tm_member *member, int answer, bool delivere
     tm_member_attend(member);
 }
 
-/* An emptied buffer's memory is for the next one, as far as it is worth it. */
+/* An emptied buffer's memory is for the next one. */
 static void put_aside(tm_thread *thread, tm_buffer *own)
 {
-    own->start = own->end = 0;
-    if (own->capacity > thread->spare.capacity && own->capacity <= TM_SPARE_MOST)
-        tm_buffer_swap(own, &thread->spare);
-    tm_buffer_free(own);
+    tm_pool_give(&thread->keeper.pool, own->base, own->capacity);
+    *own = (tm_buffer){0};
+}
+
+/* Memory for a buffer that has none, as another one has had it; without memory it stays so. */
+static void get_piece(tm_thread *thread, tm_buffer *own, size_t size)
+{
+    own->base = tm_pool_get(&thread->keeper.pool, size);
+    own->capacity = own->base ? tm_piece_size(size) : 0;
 }
 
 /* Memory gets short: none is held that nothing is in. */
@@ -110,8 +115,8 @@ static bool keep(tm_thread *thread, tm_member *member, const uint8_t *bytes, siz
     own->start = own->end = 0;
     if (!suits(thread, own, count) || count == 0)
         put_aside(thread, own);
-    if (own->capacity == 0 && count >= ASIDE_LEAST && suits(thread, &thread->spare, count))
-        tm_buffer_swap(own, &thread->spare);
+    if (own->capacity == 0 && count >= ASIDE_LEAST && !is_short(thread))
+        get_piece(thread, own, count);
     bool kept = count == 0 || tm_buffer_reserve(own, count) == 0;
     if (kept && count > 0)
         tm_buffer_append(own, bytes, count);
@@ -195,6 +200,15 @@ static size_t next_step(const tm_buffer *own, const tm_head *head)
     return step < missing ? step : missing;
 }
 
+/* What was long once may be kept for the next one, if its size is one of those that are. */
+static bool make_room(const tm_thread *thread, tm_buffer *own, size_t wanted)
+{
+    size_t len = tm_buffer_len(own), size = len + wanted;
+    if (tm_buffer_room(own) < wanted && !is_short(thread))
+        wanted = tm_piece_size(size) - len;
+    return tm_buffer_reserve(own, wanted) == 0;
+}
+
 /* A long message is put together in memory of its own. */
 static void read_own(tm_thread *thread, tm_member *member, const tm_head *head)
 {
@@ -202,7 +216,7 @@ static void read_own(tm_thread *thread, tm_member *member, const tm_head *head)
     tm_buffer *own = &conn->in.buffer;
     size_t before = own->capacity;
     size_t wanted = tm_budget_allows(thread, member, next_step(own, head));
-    if (wanted == 0 || tm_buffer_reserve(own, wanted) < 0) {
+    if (wanted == 0 || !make_room(thread, own, wanted)) {
         member->starved = true;
         return;
     }
@@ -220,25 +234,43 @@ static void read_own(tm_thread *thread, tm_member *member, const tm_head *head)
 }
 
 /* After a large message the next one is likely large, too: it comes where it can stay. */
+static bool expects_large(const tm_thread *thread, const tm_member *member)
+{
+    const tm_buffer *own = &tm_conn_of(member)->in.buffer;
+    return member->large && !is_short(thread) && own->capacity < TM_PIECE_MOST &&
+           tm_buffer_len(own) <= PUT_TOGETHER_MOST;
+}
+
+/* Moves what has come of it to the largest piece there is; false without memory. */
+static bool move_to_piece(tm_thread *thread, tm_member *member)
+{
+    tm_buffer *own = &tm_conn_of(member)->in.buffer, piece = {0};
+    size_t before = own->capacity;
+    get_piece(thread, &piece, TM_PIECE_MOST);
+    if (piece.capacity == 0)
+        return false;
+    tm_buffer_append(&piece, tm_buffer_head(own), tm_buffer_len(own));
+    put_aside(thread, own);
+    *own = piece;
+    tm_budget_change(thread, member, before);
+    return true;
+}
+
 static void read_large(tm_thread *thread, tm_member *member)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
     tm_buffer *own = &conn->in.buffer;
-    if (thread->spare.capacity > TM_SHARED)
-        tm_buffer_swap(own, &thread->spare);
-    size_t room = tm_buffer_reserve(own, TM_SHARED) == 0 ? tm_buffer_room(own) : 0;
-    struct iovec part = {own->base, tm_budget_allows(thread, member, room)};
+    size_t room = move_to_piece(thread, member) ? tm_buffer_room(own) : 0;
+    struct iovec part = {tm_buffer_tail(own), tm_budget_allows(thread, member, room)};
     ssize_t n = part.iov_len > 0 ? tm_socket_read(conn->fd, &part, 1) : -ENOMEM;
-    tm_budget_change(thread, member, 0);
-    if (n <= 0) {
-        tm_member_give_back(thread, member);
+    if (n > 0) {
+        own->end += (size_t)n;
+        member->u.active = thread->now;
+        tm_member_deliver_held(thread, member);
+    } else {
         member->large = false;
         none_came(member, n);
-        return;
     }
-    own->end += (size_t)n;
-    member->u.active = thread->now;
-    tm_member_deliver_held(thread, member);
     size_t len = tm_buffer_len(own);
     if (len <= TM_SHARED && !suits(thread, own, len)) {
         memcpy(thread->shared, tm_buffer_head(own), len);
@@ -251,10 +283,10 @@ void tm_member_read(tm_thread *thread, tm_member *member)
     tcpmsg_conn *conn = tm_conn_of(member);
     tm_head head;
     tm_in_look(conn, 0, &head);
-    if (head.prefix + head.length > PUT_TOGETHER_MOST)
-        read_own(thread, member, &head);
-    else if (member->large && tm_buffer_len(&conn->in.buffer) == 0 && !is_short(thread))
+    if (expects_large(thread, member))
         read_large(thread, member);
+    else if (head.prefix + head.length > PUT_TOGETHER_MOST)
+        read_own(thread, member, &head);
     else
         read_shared(thread, member);
     if (member->starved && conn->out.error) { /* without memory even its last messages are lost */

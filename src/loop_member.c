@@ -82,8 +82,7 @@ static enum tm_push push(tm_thread *thread, tm_member *member)
     bool waits = out->box.len > 0 || (out->shut && !out->fin);
     bool went = out->went;
     out->went = false;
-    if (!waits)
-        tm_kept_reclaim(conn); /* what left at once had borrowed, too */
+    tm_kept_reclaim(conn); /* what left at once had borrowed, too */
     tm_mutex_unlock(&out->lock);
     if (went)
         member->u.active = thread->now;
@@ -96,8 +95,7 @@ static enum tm_push push(tm_thread *thread, tm_member *member)
     bool progress = tm_outbox_position(&out->box) != before;
     if (left == TM_PUSH_DONE && out->box.len > 0)
         left = TM_PUSH_REST; /* a call that was under way when the loop got it */
-    if (left == TM_PUSH_DONE)
-        tm_kept_reclaim(conn);
+    tm_kept_reclaim(conn);
     tm_mutex_unlock(&out->lock);
     if (progress)
         member->u.active = thread->now;

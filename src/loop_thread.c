@@ -10,6 +10,9 @@
 /* How many events one pass takes up: with as many connections the caches still help. */
 #define READY_MOST 128
 
+/* How often memory goes back that nobody has needed for so long. */
+#define TRIM (1000 * TM_MS)
+
 /* A rest when the poller itself fails. */
 #define REST (50 * TM_MS)
 
@@ -22,6 +25,21 @@ static void wake_ready(tm_thread *thread, tm_source *source, short events)
 
 static const tm_source_kind wake_kind = {.ready = wake_ready};
 
+/* While there is work the pool keeps what it takes; a while after the last there is nothing. */
+static void trim_expired(tm_thread *thread, tm_source *source)
+{
+    (void)source;
+    tm_pool_trim(&thread->keeper.pool);
+}
+
+static const tm_source_kind trim_kind = {.expired = trim_expired};
+
+static void see_to_trim(tm_thread *thread)
+{
+    if (thread->keeper.pool.kept > 0 && !tm_timer_is_set(&thread->trim.timer))
+        tm_timers_set(&thread->timers, &thread->trim.timer, thread->now + TRIM);
+}
+
 bool tm_thread_is_here(const tcpmsg_conn *conn)
 {
     const tm_thread *thread = tm_thread_of(conn);
@@ -31,7 +49,9 @@ bool tm_thread_is_here(const tcpmsg_conn *conn)
 
 int tm_thread_open(tm_thread *thread, tcpmsg_loop *loop, int poller)
 {
-    thread->keeper = (tm_keeper){tm_thread_attend, tm_thread_is_here, loop->high_water, NULL};
+    thread->keeper.attend = tm_thread_attend;
+    thread->keeper.is_here = tm_thread_is_here;
+    thread->keeper.high_water = loop->high_water;
     thread->loop = loop;
     thread->wake = TM_WAKE_CLOSED;
     tm_link_init(&thread->members);
@@ -47,6 +67,7 @@ int tm_thread_open(tm_thread *thread, tcpmsg_loop *loop, int poller)
         return TCPMSG_EINVAL;
     if (r == 0)
         r = tm_wake_open(&thread->wake);
+    thread->trim.kind = &trim_kind;
     thread->wake_source = (tm_source){.watch = {.fd = thread->wake.read_fd}, .kind = &wake_kind};
     if (r == 0)
         r = tm_thread_watch(thread, &thread->wake_source, POLLIN);
@@ -58,8 +79,7 @@ void tm_thread_close(tm_thread *thread)
     if (thread->poller)
         tm_poller_close(thread->poller);
     tm_wake_close(&thread->wake);
-    free(thread->keeper.spare);
-    tm_buffer_free(&thread->spare);
+    tm_pool_free(&thread->keeper.pool);
     free(thread->shared);
     tm_mutex_destroy(&thread->lock);
 }
@@ -196,6 +216,7 @@ static void pass(tm_thread *thread)
         source->kind->expired(thread, source);
     }
     attend_all(thread);
+    see_to_trim(thread);
 }
 
 static bool is_done(tm_thread *thread)

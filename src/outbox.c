@@ -20,28 +20,47 @@ bool tm_outbox_valid(const tm_outbox *box)
     return last == box->last && len == box->len && len <= box->accepted;
 }
 
-static tm_chunk *make_chunk(size_t capacity)
+/* An empty chunk in memory of that size. */
+static tm_chunk *chunk_in(void *memory, size_t size)
 {
-    if (capacity > SIZE_MAX - sizeof(tm_chunk))
-        return NULL;
-    tm_chunk *chunk = malloc(sizeof *chunk + capacity);
+    tm_chunk *chunk = memory;
     if (chunk)
-        *chunk = (tm_chunk){.capacity = capacity};
+        *chunk = (tm_chunk){.capacity = size - sizeof *chunk};
     return chunk;
 }
 
-/* The spare chunk if it is large enough, else a new one that is as large as is good for `size`. */
-static tm_chunk *get_chunk(tm_outbox *box, size_t size)
+/* How much memory is good for a new chunk that is to hold `size` bytes; 0: there can't be any. */
+static size_t memory_for(const tm_outbox *box, size_t size)
 {
-    tm_chunk *spare = box->spare;
-    if (spare && spare->capacity >= size) {
-        box->spare = NULL;
-        return spare;
-    }
     size_t capacity = box->last ? CHUNK_GROWTH * box->last->capacity : CHUNK_FIRST;
     if (capacity > TM_HOLD_MOST)
         capacity = TM_HOLD_MOST;
-    return make_chunk(size > capacity ? size : capacity);
+    if (size > capacity)
+        capacity = size;
+    return capacity > SIZE_MAX - sizeof(tm_chunk) ? 0 : tm_piece_size(sizeof(tm_chunk) + capacity);
+}
+
+/* Where the first spare chunk hangs that is large enough, or NULL. */
+static tm_chunk **find_spare(tm_outbox *box, size_t size)
+{
+    for (tm_chunk **at = &box->spare; *at; at = &(*at)->next)
+        if ((*at)->capacity >= size)
+            return at;
+    return NULL;
+}
+
+/* A spare chunk if one is large enough, else a new one. */
+static tm_chunk *get_chunk(tm_outbox *box, size_t size)
+{
+    tm_chunk **at = find_spare(box, size);
+    if (at) {
+        tm_chunk *spare = *at;
+        *at = spare->next;
+        spare->next = NULL;
+        return spare;
+    }
+    size_t memory = memory_for(box, size);
+    return memory == 0 ? NULL : chunk_in(malloc(memory), memory);
 }
 
 static void append(tm_outbox *box, tm_chunk *chunk)
@@ -104,17 +123,12 @@ int tm_outbox_parts(const tm_outbox *box, size_t limit, struct iovec *parts, int
     return count;
 }
 
-void tm_chunk_reuse(tm_chunk **spare, tm_chunk *chunk)
+void tm_outbox_spare(tm_outbox *box, tm_chunk *chunk)
 {
     if (!chunk)
         return;
-    if (chunk->capacity > TM_SPARE_MOST || (*spare && (*spare)->capacity >= chunk->capacity)) {
-        free(chunk);
-        return;
-    }
-    free(*spare);
-    *chunk = (tm_chunk){.capacity = chunk->capacity};
-    *spare = chunk;
+    *chunk = (tm_chunk){.next = box->spare, .capacity = chunk->capacity};
+    box->spare = chunk;
 }
 
 void tm_outbox_left(tm_outbox *box, size_t count)
@@ -131,31 +145,58 @@ void tm_outbox_left(tm_outbox *box, size_t count)
         box->first = chunk->next;
         if (!box->first)
             box->last = NULL;
-        tm_chunk_reuse(&box->spare, chunk);
+        tm_outbox_spare(box, chunk);
     }
-}
-
-static void drop_spare(tm_outbox *box)
-{
-    free(box->spare);
-    box->spare = NULL;
 }
 
 void tm_outbox_trim(tm_outbox *box)
 {
-    if (box->spare && box->spare->capacity > TM_HOLD_MOST)
-        drop_spare(box);
+    tm_chunk *kept = NULL;
+    while (box->spare) {
+        tm_chunk *chunk = box->spare, *dropped = chunk;
+        box->spare = chunk->next;
+        if (chunk->capacity < 2 * TM_HOLD_MOST && (!kept || chunk->capacity > kept->capacity)) {
+            dropped = kept;
+            kept = chunk;
+        }
+        free(dropped);
+    }
+    tm_outbox_spare(box, kept);
+}
+
+void tm_outbox_borrow(tm_outbox *box, tm_pool *pool, size_t size)
+{
+    const tm_chunk *last = box->last;
+    if ((last && last->capacity - last->end >= size) || find_spare(box, size))
+        return;
+    size_t memory = memory_for(box, size);
+    if (memory > 0)
+        tm_outbox_spare(box, chunk_in(tm_pool_get(pool, memory), memory));
+}
+
+void tm_outbox_return(tm_outbox *box, tm_pool *pool)
+{
+    while (box->spare) {
+        tm_chunk *chunk = box->spare;
+        box->spare = chunk->next;
+        tm_pool_give(pool, chunk, sizeof *chunk + chunk->capacity);
+    }
+}
+
+static void drop_row(tm_chunk **first)
+{
+    while (*first) {
+        tm_chunk *next = (*first)->next;
+        free(*first);
+        *first = next;
+    }
 }
 
 void tm_outbox_free(tm_outbox *box)
 {
     box->accepted -= box->len;
     box->len = 0;
-    while (box->first) {
-        tm_chunk *next = box->first->next;
-        free(box->first);
-        box->first = next;
-    }
+    drop_row(&box->first);
     box->last = NULL;
-    drop_spare(box);
+    drop_row(&box->spare);
 }

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "message.h"
+#include "pool.h"
 
 /*
  * How many bytes may wait without being pushed: what TCPMSG_MORE holds back. 64 KiB as one segment
@@ -15,9 +16,6 @@
  * for TCP with timestamps): a few bytes more would cost a second segment for each write.
  */
 #define TM_HOLD_MOST ((size_t)65535 - 20 - 32)
-
-/* An empty chunk larger than this is not kept for what comes next. */
-#define TM_SPARE_MOST (((size_t)1 << 20) + ((size_t)4 << 10))
 
 /* Memory that stays where it is while a system call reads its bytes and others are added. */
 typedef struct tm_chunk {
@@ -35,7 +33,7 @@ typedef struct tm_chunk {
 typedef struct tm_outbox {
     tm_chunk *first;
     tm_chunk *last;
-    tm_chunk *spare;   /* an empty one, kept for what comes next; or NULL */
+    tm_chunk *spare;   /* a row of empty ones, kept for what comes next; or NULL */
     size_t len;        /* bytes that wait */
     uint64_t accepted; /* bytes that ever came in */
 } tm_outbox;
@@ -76,7 +74,7 @@ static inline void tm_outbox_came(tm_outbox *box, size_t size)
 /* A whole message, which is not empty on the wire, to the end; 0 or TCPMSG_ENOMEM. */
 int tm_outbox_add(tm_outbox *box, tm_message *message);
 
-/* Room for a message that may have to be kept: the spare chunk, or a new one. NULL: no memory. */
+/* Room for a message that may have to be kept: a spare chunk, or a new one. NULL: no memory. */
 tm_chunk *tm_outbox_room(tm_outbox *box, size_t size);
 
 /* The rest of a message that has begun, in front of all that waits. */
@@ -88,11 +86,15 @@ int tm_outbox_parts(const tm_outbox *box, size_t limit, struct iovec *parts, int
 /* The first `count` bytes have left. */
 void tm_outbox_left(tm_outbox *box, size_t count);
 
-/* An empty chunk becomes the spare one, if it is the larger; NULL is fine. */
-void tm_chunk_reuse(tm_chunk **spare, tm_chunk *chunk);
+/* An empty chunk becomes a spare one; NULL is fine. */
+void tm_outbox_spare(tm_outbox *box, tm_chunk *chunk);
 
-/* Gives back a spare chunk that is larger than what TCPMSG_MORE fills. */
+/* Gives back all spare chunks but one: the largest that is not larger than TCPMSG_MORE fills. */
 void tm_outbox_trim(tm_outbox *box);
+
+/* The spare chunks come from a pool and go back to it, when so many bytes are about to be added. */
+void tm_outbox_borrow(tm_outbox *box, tm_pool *pool, size_t size);
+void tm_outbox_return(tm_outbox *box, tm_pool *pool);
 
 /* Drops what has not left, as if it had never come. */
 void tm_outbox_free(tm_outbox *box);

@@ -11,8 +11,8 @@ import sys
 
 FLOORS = [
     {
-        'buffer', 'bytes', 'error', 'frame', 'guess', 'message', 'options', 'outbox', 'settings',
-        'story', 'timers', 'version',
+        'buffer', 'bytes', 'error', 'frame', 'guess', 'message', 'options', 'outbox', 'pool',
+        'settings', 'story', 'timers', 'version',
     },
     {
         'address', 'clock', 'mutex', 'poller', 'poller_epoll', 'poller_poll', 'resolve', 'socket',
