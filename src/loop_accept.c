@@ -64,11 +64,16 @@ static void door_ready(tm_thread *thread, tm_source *source, short events)
     }
 }
 
+/* After a rest: who has come meanwhile is let in without a look at the poller. */
 static void door_expired(tm_thread *thread, tm_source *source)
 {
     tm_door *door = (tm_door *)source;
-    if (!door->listener->canceled && !door->full && tm_thread_watch(thread, source, POLLIN) < 0)
+    if (door->listener->canceled || door->full)
+        return;
+    if (tm_thread_watch(thread, source, POLLIN) < 0)
         rest(thread, door);
+    else
+        door_ready(thread, source, POLLIN);
 }
 
 static const tm_source_kind door_kind = {door_ready, door_expired};

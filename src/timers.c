@@ -87,6 +87,8 @@ void tm_timers_set(tm_timers *timers, tm_timer *timer, int64_t due)
     uint64_t tick = tick_after(due);
     unsigned slot = slot_for(timers, tick > timers->tick ? tick : timers->tick);
     tm_timer *head = &timers->slots[slot];
+    if (head->next == head || due < head->due)
+        head->due = due;
     *timer = (tm_timer){.next = head, .prev = head->prev, .due = due};
     head->prev->next = timer;
     head->prev = timer;
@@ -111,7 +113,9 @@ int64_t tm_timers_next(const tm_timers *timers)
     unsigned slot = first_slot(timers);
     if (slot == NO_SLOT)
         return INT64_MAX;
-    uint64_t tick = start_of(timers, slot);
+    uint64_t tick = start_of(timers, slot), first = tick_after(timers->slots[slot].due);
+    if (first > tick)
+        tick = first;
     return tick > INT64_MAX / TICK ? INT64_MAX : (int64_t)tick * TICK;
 }
 

@@ -29,7 +29,7 @@ typedef struct tm_timer {
 typedef struct tm_timers {
     uint64_t tick;                                      /* all before it has been taken */
     uint64_t used[TM_TIMERS_LEVELS];                    /* a bit for each slot that has timers */
-    tm_timer slots[TM_TIMERS_LEVELS * TM_TIMERS_SLOTS]; /* heads of rings */
+    tm_timer slots[TM_TIMERS_LEVELS * TM_TIMERS_SLOTS]; /* heads of rings; due: none is before */
 } tm_timers;
 
 void tm_timers_init(tm_timers *timers, int64_t now);
@@ -44,8 +44,9 @@ static inline bool tm_timer_is_set(const tm_timer *timer)
 }
 
 /*
- * When to take next: never after the tick at which the first timer is to be taken, maybe before.
- * INT64_MAX when none is set. After a take that gave NULL it is later than that take's `now`.
+ * When to take next: the tick at which the first timer is to be taken, or earlier when one has
+ * been stopped or moved that was before it. INT64_MAX when none is set. After a take that gave
+ * NULL it is later than that take's `now`.
  */
 int64_t tm_timers_next(const tm_timers *timers);
 

@@ -115,7 +115,7 @@ static void a_timer_that_is_set_again_moves(void **state)
     expect_none(3 * DAY);
 }
 
-/* Whoever waits until `next` finds each timer at its own tick, after a few wake-ups. */
+/* Whoever waits until `next` finds the timer at its own tick, and wakes for nothing else. */
 static void each_comes_at_its_tick_across_every_carry(void **state)
 {
     (void)state;
@@ -133,18 +133,35 @@ static void each_comes_at_its_tick_across_every_carry(void **state)
     for (size_t i = 0; i < COUNT(starts); i++)
         for (int64_t away = 1; away < INT64_C(1) << 37; away += away / 3 + 1) {
             tm_timer timer = {0};
-            int64_t next, due = (starts[i] + away) * MS;
-            int wakes = 0;
+            int64_t due = (starts[i] + away) * MS;
             tm_timers_init(&timers, starts[i] * MS);
             tm_timers_set(&timers, &timer, due);
-            while ((next = tm_timers_next(&timers)) < due) {
-                assert_true(++wakes < TM_TIMERS_LEVELS);
-                expect_none(next);
-            }
-            assert_true(next == due);
+            assert_true(tm_timers_next(&timers) == due);
             expect_none(due - 1);
+            assert_true(tm_timers_next(&timers) == due);
             expect_taken(&timer, due);
         }
+}
+
+/* Who was to come before it, and does not, costs a few wake-ups at most. */
+static void one_that_was_stopped_may_wake_for_another(void **state)
+{
+    (void)state;
+    for (int64_t due = 2; due < YEAR / MS; due += due / 3 + 1) {
+        tm_timer stopped = {0}, timer = {0};
+        int64_t next;
+        int wakes = 0;
+        tm_timers_init(&timers, 0);
+        tm_timers_set(&timers, &timer, due * MS);
+        tm_timers_set(&timers, &stopped, due / 2 * MS);
+        tm_timers_stop(&timers, &stopped);
+        while ((next = tm_timers_next(&timers)) < due * MS) {
+            assert_true(++wakes < TM_TIMERS_LEVELS);
+            expect_none(next);
+        }
+        assert_true(next == due * MS);
+        expect_taken(&timer, due * MS);
+    }
 }
 
 static void all_of_one_tick_come_in_it(void **state)
@@ -187,7 +204,7 @@ static void the_end_of_time_is_never_reached_early(void **state)
     tm_timers_init(&timers, 0);
     tm_timers_set(&timers, &last, INT64_MAX - 1);
     tm_timers_set(&timers, &timer, INT64_MAX - MS);
-    assert_true(tm_timers_next(&timers) < INT64_MAX - MS);
+    assert_true(tm_timers_next(&timers) > INT64_MAX - 2 * MS);
     expect_none(INT64_MAX - 2 * MS);
     expect_taken(&timer, INT64_MAX);
     assert_null(tm_timers_take(&timers, INT64_MAX - 2));
@@ -371,6 +388,7 @@ int main(void)
         cmocka_unit_test(a_stopped_timer_does_not_come),
         cmocka_unit_test(a_timer_that_is_set_again_moves),
         cmocka_unit_test(each_comes_at_its_tick_across_every_carry),
+        cmocka_unit_test(one_that_was_stopped_may_wake_for_another),
         cmocka_unit_test(all_of_one_tick_come_in_it),
         cmocka_unit_test(a_jump_of_the_clock_is_one_step),
         cmocka_unit_test(the_end_of_time_is_never_reached_early),
