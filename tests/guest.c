@@ -87,21 +87,6 @@ void expect_echo(int raw, const struct wire *wire, size_t piece)
     wire_free(&reader.got);
 }
 
-int64_t cpu_ms(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (int64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
-           (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000;
-}
-
-long sleeps(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return usage.ru_nvcsw;
-}
-
 size_t allocated_bytes(void)
 {
     struct mallinfo2 info = mallinfo2();

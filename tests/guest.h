@@ -22,10 +22,6 @@ void small_output(struct seen *seen);
 /* Writes it in pieces, half-closes, and has the same bytes back, and then a clean end. */
 void expect_echo(int raw, const struct wire *wire, size_t piece);
 
-/* What this process has used: CPU time, and how often a thread of it went to sleep. */
-int64_t cpu_ms(void);
-long sleeps(void);
-
 /* The allocator's view, of every thread; nothing under a sanitizer. */
 size_t allocated_bytes(void);
 

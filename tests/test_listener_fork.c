@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* A listener that two processes share: neither takes it from the other, and neither wakes it. */
 #define _POSIX_C_SOURCE 200809L
+#include "looks.h"
 #include "reach.h"
 #include "waiter.h"
 
 #include <errno.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -114,24 +114,18 @@ static void a_childs_abort_ends_the_childs_own_accepts(void **state)
     tcpmsg_listener_close(listener);
 }
 
-static int64_t cpu_ms(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (int64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
-           (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000;
-}
-
-/* A worker of a server that forks: waits for one connection, nearly without the CPU. */
+/* A worker of a server that forks: waits for one connection, at rest. */
 static int work(tcpmsg_listener *listener)
 {
     tcpmsg_conn *conn;
-    int64_t begin = now_ms(), cpu_begin = cpu_ms();
+    long before = looks();
+    int64_t begin = now_ms();
     if (tcpmsg_accept(listener, &conn, 0) != 0)
         return NOT_ACCEPTED;
-    int64_t took = now_ms() - begin, cpu = cpu_ms() - cpu_begin;
+    int64_t took = now_ms() - begin;
+    bool rested = has_rested(before, took);
     tcpmsg_close(conn);
-    return cpu <= took / 8 ? GOOD : NOT_AT_REST;
+    return rested ? GOOD : NOT_AT_REST;
 }
 
 static void a_parents_close_leaves_its_workers_accepting_at_rest(void **state)

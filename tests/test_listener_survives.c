@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A listener goes on: out of descriptors, after handshakes that failed, through signals. */
 #define _POSIX_C_SOURCE 200809L
+#include "looks.h"
 #include "reach.h"
 #include "waiter.h"
 
@@ -76,14 +77,6 @@ static bool loses_connections(const struct doors *doors)
     return accept(doors->bare, NULL, NULL) >= 0 || wait_events(doors->bare, POLLIN, 0) == 0;
 }
 
-static int64_t cpu_ms(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (int64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000 +
-           (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1000;
-}
-
 static void *raise_limit_later(void *unused)
 {
     sleep_ms(REST_MS);
@@ -91,21 +84,23 @@ static void *raise_limit_later(void *unused)
     return unused;
 }
 
-/* Whether accept waits for the limit to be raised and then succeeds, nearly without the CPU. */
+/* Whether accept waits for the limit to be raised and then succeeds, at rest. */
 static int accept_at_rest(tcpmsg_listener *listener)
 {
     pthread_t thread;
     tcpmsg_conn *conn;
-    int64_t begin = now_ms(), cpu_begin = cpu_ms();
+    long before = looks();
+    int64_t begin = now_ms();
     if (pthread_create(&thread, NULL, raise_limit_later, NULL) != 0)
         return NO_LIMIT_SET;
     int error = tcpmsg_accept(listener, &conn, 0);
-    int64_t took = now_ms() - begin, cpu = cpu_ms() - cpu_begin;
+    int64_t took = now_ms() - begin;
+    bool rested = has_rested(before, took);
     pthread_join(thread, NULL);
     if (error != 0)
         return NOT_ACCEPTED;
     tcpmsg_close(conn);
-    return took >= REST_MS / 2 && cpu < took / 4 ? GOOD : NOT_AT_REST;
+    return took >= REST_MS / 2 && rested ? GOOD : NOT_AT_REST;
 }
 
 static int accept_without_descriptors(void *arg)

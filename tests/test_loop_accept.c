@@ -2,6 +2,7 @@
 /* Accepting: in batches, up to max_conns, and on when there is nothing to accept with. */
 #define _GNU_SOURCE
 #include "guest.h"
+#include "looks.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -71,9 +72,7 @@ static void max_conns_is_the_most_there_are(void **state)
             assert_true(raw_send(raws[i], "hello"));
         }
         assert_true(reaches(&looper->count, ROOM));
-        int64_t cpu = cpu_ms();
-        sleep_ms(300);
-        assert_true(cpu_ms() - cpu < 75);
+        assert_true(all_rest(300));
         assert_int_equal(atomic_load(&looper->count), ROOM);
         for (int i = 0; i < ROOM + WAITING; i++) {
             assert_true(raw_gets(raws[i], "hello"));
@@ -197,18 +196,6 @@ static int fill_the_house(struct full_house *house)
     return GOOD;
 }
 
-/* It sleeps: it wakes 20 times a second at most, and this thread and another now and then. A
- * sanitizer has a thread of its own that wakes. */
-static bool rests(int ms)
-{
-    int64_t cpu = cpu_ms(), begin = now_ms();
-    long slept = sleeps();
-    sleep_ms(ms);
-    int64_t took = now_ms() - begin;
-    bool few = SANITIZED || sleeps() - slept <= took / 50 + took / 100 + 10;
-    return cpu_ms() - cpu < took / 4 && few;
-}
-
 static int rest_and_go_on(void *unused)
 {
     (void)unused;
@@ -217,7 +204,7 @@ static int rest_and_go_on(void *unused)
     if (answer != GOOD)
         return answer;
     sleep_ms(50);
-    if (!rests(1000))
+    if (!all_rest(1000))
         return NOT_AT_REST;
     if (atomic_load(&house.looper->count) != 1)
         return LET_IN;

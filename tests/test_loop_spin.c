@@ -3,6 +3,7 @@
  * that goes on may keep a thread awake. */
 #define _GNU_SOURCE
 #include "guest.h"
+#include "looks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,13 +13,6 @@
 #include "loop.h"
 
 enum { LOOK_MS = 300, GIANT = 8 * 1024 * 1024 };
-
-static void expect_rest(void)
-{
-    int64_t cpu = cpu_ms();
-    sleep_ms(LOOK_MS);
-    assert_true(cpu_ms() - cpu < LOOK_MS / 2); /* valgrind, too, makes do with that */
-}
 
 static size_t answer_length;
 
@@ -48,7 +42,7 @@ static void who_half_closes_and_never_reads_is_stalled(void **state)
         assert_true(raw_send(raw, "much"));
         shutdown(raw, SHUT_WR);
         assert_true(reaches(&seen->mark, 1));
-        expect_rest();
+        assert_true(all_rest(LOOK_MS));
         assert_code(seen_end(seen), TCPMSG_ESTALLED);
         close(raw);
         looper_finish(looper);
@@ -80,7 +74,7 @@ static void an_end_that_lingers_rests(void **state)
             looper_settle(looper);
             shutdown(raw, SHUT_WR);
             looper_settle(looper);
-            expect_rest();
+            assert_true(all_rest(LOOK_MS));
             close(raw);
             (void)seen_end(seen);
             looper_finish(looper);
@@ -154,7 +148,7 @@ static void a_starved_one_that_is_reset_ends(void **state)
     raw_reset(raw);
     assert_int_equal(tcpmsg_loop_post(looper->loop, send_to_it, &victim), 0);
     looper_go_on(looper);
-    expect_rest();
+    assert_true(all_rest(LOOK_MS));
     assert_code(seen_end(seen), TCPMSG_ERESET);
     assert_code(victim.sent, TCPMSG_ERESET);
     assert_int_equal(atomic_load(&favoured->closes), 0);
@@ -168,7 +162,7 @@ static void shut_the_door(struct looper *looper, int fd)
     looper_settle(looper);
     shutdown(fd, SHUT_RDWR);
     looper_settle(looper);
-    expect_rest();
+    assert_true(all_rest(LOOK_MS));
 }
 
 /* A socket that is shared may be shut down by another of its holders. */

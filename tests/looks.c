@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE
+#include "looks.h"
+
+#include <poll.h>
+#include <stdatomic.h>
+#include <sys/epoll.h>
+
+#include "support.h"
+
+enum { REST_MS = 50, FEW = 10 };
+
+static atomic_long made;
+
+int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
+int __real_epoll_wait(int poller, struct epoll_event *events, int most, int timeout);
+
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
+int __wrap_epoll_wait(int poller, struct epoll_event *events, int most, int timeout);
+
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+    atomic_fetch_add(&made, 1);
+    return __real_poll(fds, count, timeout);
+}
+
+int __wrap_epoll_wait(int poller, struct epoll_event *events, int most, int timeout)
+{
+    atomic_fetch_add(&made, 1);
+    return __real_epoll_wait(poller, events, most, timeout);
+}
+
+long looks(void)
+{
+    return atomic_load(&made);
+}
+
+bool has_rested(long looks_before, int64_t ms)
+{
+    return looks() - looks_before <= ms / REST_MS + FEW;
+}
+
+bool all_rest(int ms)
+{
+    long before = looks();
+    int64_t begin = now_ms();
+    sleep_ms(ms);
+    return has_rested(before, now_ms() - begin);
+}
