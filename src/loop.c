@@ -2,12 +2,12 @@
 #include "loop.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "error.h"
 #include "socket.h"
+#include "worker.h"
 
 static void free_loop(tcpmsg_loop *loop)
 {
@@ -61,17 +61,6 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
-/* With every signal blocked: handlers run in the program's own threads. */
-static int start_thread(tm_thread *thread)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = pthread_create(&thread->joinable, NULL, run_thread, thread);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return r == 0 ? 0 : TCPMSG_ENOMEM;
-}
-
 static void join_threads(tcpmsg_loop *loop, int count)
 {
     for (int i = 1; i < count; i++)
@@ -87,7 +76,8 @@ static int start_threads(tcpmsg_loop *loop)
         return TCPMSG_EINVAL;
     }
     while (r == 0 && count < loop->thread_count) {
-        r = start_thread(&loop->threads[count]);
+        tm_thread *thread = &loop->threads[count];
+        r = tm_worker_start(&thread->joinable, run_thread, thread);
         count += r == 0;
     }
     loop->ran = r == 0;

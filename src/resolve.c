@@ -3,7 +3,6 @@
 
 #include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "worker.h"
 
 /* Two threads may share it: the one that wants the answer, and the one inside getaddrinfo(3). */
 struct tm_lookup {
@@ -105,26 +105,17 @@ static void *run(void *lookup)
     return NULL;
 }
 
-/* Starts the thread with every signal blocked: handlers run in the program's own threads. */
 static int start_thread(tm_lookup *lookup)
 {
     pthread_t thread;
-    pthread_attr_t attributes;
-    sigset_t all, before;
-    if (pthread_attr_init(&attributes) != 0)
-        return TCPMSG_ENOMEM;
     lookup->in_thread = true;
     lookup->holders = 2;
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = pthread_create(&thread, &attributes, run, lookup);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
+    int r = tm_worker_start(&thread, run, lookup);
     if (r == 0)
-        return 0;
-    lookup->holders = 1;
-    return TCPMSG_ENOMEM;
+        pthread_detach(thread);
+    else
+        lookup->holders = 1;
+    return r;
 }
 
 static tm_lookup *make(const tm_address *address, bool passive, int64_t deadline)

@@ -16,7 +16,7 @@ FLOORS = [
     },
     {
         'address', 'clock', 'mutex', 'poller', 'poller_epoll', 'poller_poll', 'resolve', 'socket',
-        'wake',
+        'wake', 'worker',
     },
     {
         'conn', 'conn_close', 'conn_in', 'conn_info', 'conn_kept', 'conn_out', 'conn_recv',

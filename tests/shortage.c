@@ -248,7 +248,6 @@ void __wrap_free(void *memory)
         return fails(CALL_##name) ? -1 : __real_##name arguments;                                  \
     }
 
-ANSWERING(pthread_attr_init, (pthread_attr_t * attributes), (attributes))
 ANSWERING(pthread_cond_init, (pthread_cond_t * cond, const pthread_condattr_t *attributes),
           (cond, attributes))
 ANSWERING(pthread_condattr_init, (pthread_condattr_t * attributes), (attributes))

@@ -18,7 +18,6 @@ enum scarce { SCARCE_MEMORY, SCARCE_DESCRIPTORS, SCARCE_BUFFERS, SCARCE_KINDS };
     X(calloc, ENOMEM, 0, 0)                                                                        \
     X(realloc, ENOMEM, 0, 0)                                                                       \
     X(strdup, ENOMEM, 0, 0)                                                                        \
-    X(pthread_attr_init, ENOMEM, 0, 0)                                                             \
     X(pthread_cond_init, ENOMEM, 0, 0)                                                             \
     X(pthread_condattr_init, ENOMEM, 0, 0)                                                         \
     X(pthread_create, EAGAIN, 0, 0)                                                                \

@@ -162,7 +162,6 @@ static void what_a_look_up_lacks_is_ENOMEM(void **state)
         {CALL_pthread_mutex_init, ENOMEM},
         {CALL_pthread_condattr_init, ENOMEM},
         {CALL_pthread_cond_init, EAGAIN},
-        {CALL_pthread_attr_init, ENOMEM},
         {CALL_pthread_create, EAGAIN},
     };
     for (size_t i = 0; i < COUNT(lacking); i++) {
