@@ -35,7 +35,7 @@ typedef struct tm_out {
     bool in_call;           /* it is inside the system call, which may bring an error out */
     bool shut;              /* no new sends */
     bool fin;               /* FIN was sent */
-    bool attended;          /* its keeper was told that there is something to do */
+    atomic_bool attended;   /* its keeper was told that there is something to do */
     bool went;              /* bytes left at once, and its keeper was not told */
     bool refused;           /* a send was too much for its keeper, who tells when it is not */
     atomic_bool over;       /* more than its keeper's high water waits, or did until lately */
@@ -130,7 +130,9 @@ void tm_conn_let_go(tcpmsg_conn *conn);
 /* What a push left: nothing, bytes that wait for POLLOUT, or for the system to have memory. */
 enum tm_push { TM_PUSH_DONE, TM_PUSH_WAIT, TM_PUSH_REST };
 
-enum tm_push tm_out_push(tcpmsg_conn *conn); /* writes what it can, FIN too, without waiting */
+/* Writes what it can, FIN too, without waiting. */
+enum tm_push tm_out_push(tcpmsg_conn *conn);
+enum tm_push tm_out_push_locked(tcpmsg_conn *conn); /* with the sending lock */
 int tm_out_flush(tcpmsg_conn *conn, int64_t deadline, int flags);
 int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline); /* flush, then FIN */
 void tm_out_end(tcpmsg_conn *conn, int error);

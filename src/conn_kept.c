@@ -35,7 +35,7 @@ int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags)
 {
     tm_out *out = &conn->out;
     if (out->box.len > conn->keeper->high_water) {
-        out->refused = true;
+        out->refused = out->over = true;
         return TCPMSG_EAGAIN;
     }
     bool here = conn->keeper->is_here(conn);

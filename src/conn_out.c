@@ -331,11 +331,10 @@ int tm_out_put_accepted(tcpmsg_conn *conn, int64_t deadline, int flags)
     return tm_out_put(conn, put);
 }
 
-enum tm_push tm_out_push(tcpmsg_conn *conn)
+enum tm_push tm_out_push_locked(tcpmsg_conn *conn)
 {
     tm_out *out = &conn->out;
     enum tm_push left = TM_PUSH_DONE;
-    tm_mutex_lock(&out->lock);
     bool fin_is_due = out->shut && !out->fin;
     if (!out->busy && !out->error && (out->box.len > 0 || fin_is_due)) {
         int r = lead(conn, (tm_put){.target = out->box.accepted, .flags = TCPMSG_DONTWAIT});
@@ -343,7 +342,14 @@ enum tm_push tm_out_push(tcpmsg_conn *conn)
             left = r == TCPMSG_ENOMEM ? TM_PUSH_REST : TM_PUSH_WAIT;
         out->unattended = left != TM_PUSH_DONE;
     }
-    tm_mutex_unlock(&out->lock);
+    return left;
+}
+
+enum tm_push tm_out_push(tcpmsg_conn *conn)
+{
+    tm_mutex_lock(&conn->out.lock);
+    enum tm_push left = tm_out_push_locked(conn);
+    tm_mutex_unlock(&conn->out.lock);
     return left;
 }
 

@@ -119,7 +119,7 @@ struct tm_thread {
     size_t favoured_len; /* what it held then */
     size_t held;         /* bytes that half-received messages hold */
     size_t budget;       /* ... and are to hold at most */
-    tm_source trim; /* the time at which the keeper's pool is */
+    tm_source trim;      /* the time at which the keeper's pool is */
     bool stopping;
     atomic_int count; /* members, also those on their way */
     atomic_bool runs;

@@ -22,6 +22,8 @@ tm_thread *tm_loop_lightest(tcpmsg_loop *loop)
 void tm_member_attend(tm_member *member)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
+    if (conn->out.attended) /* taken back before what there is to do is looked at */
+        return;
     tm_mutex_lock(&conn->out.lock);
     tm_kept_attend(conn);
     tm_mutex_unlock(&conn->out.lock);
@@ -77,27 +79,20 @@ static enum tm_push push(tm_thread *thread, tm_member *member)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
     tm_out *out = &conn->out;
+    enum tm_push left = TM_PUSH_DONE;
     tm_mutex_lock(&out->lock);
     uint64_t before = tm_outbox_position(&out->box);
-    bool waits = out->box.len > 0 || (out->shut && !out->fin);
     bool went = out->went;
     out->went = false;
+    if (out->box.len > 0 || (out->shut && !out->fin)) {
+        left = tm_out_push_locked(conn);
+        if (left == TM_PUSH_DONE && out->box.len > 0)
+            left = TM_PUSH_REST; /* a call that was under way when the loop got it */
+    }
+    bool progress = tm_outbox_position(&out->box) != before;
     tm_kept_reclaim(conn); /* what left at once had borrowed, too */
     tm_mutex_unlock(&out->lock);
-    if (went)
-        member->u.active = thread->now;
-    if (!waits) {
-        member->blocked = 0;
-        return TM_PUSH_DONE;
-    }
-    enum tm_push left = tm_out_push(conn);
-    tm_mutex_lock(&out->lock);
-    bool progress = tm_outbox_position(&out->box) != before;
-    if (left == TM_PUSH_DONE && out->box.len > 0)
-        left = TM_PUSH_REST; /* a call that was under way when the loop got it */
-    tm_kept_reclaim(conn);
-    tm_mutex_unlock(&out->lock);
-    if (progress)
+    if (went || progress)
         member->u.active = thread->now;
     if (left == TM_PUSH_DONE)
         member->blocked = 0;
@@ -111,6 +106,8 @@ static void drain(tm_thread *thread, tm_member *member)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
     tm_out *out = &conn->out;
+    if (!out->over) /* nothing was refused either */
+        return;
     tm_mutex_lock(&out->lock);
     bool low = out->error || out->box.len < thread->keeper.high_water / 2 || out->box.len == 0;
     bool tell = low && out->refused && !out->error && !out->shut;
