@@ -149,6 +149,15 @@ static inline bool tm_is_kept(const tcpmsg_conn *conn)
 }
 
 int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags); /* with the sending lock */
+
+/* With the sending lock: there is room, and whoever is to know of it does. */
+static inline bool tm_kept_may_just_wait(const tcpmsg_conn *conn, size_t size)
+{
+    const tm_out *out = &conn->out;
+    return out->attended && !out->over && tm_outbox_has_room(&out->box, size) &&
+           out->box.len + size <= conn->keeper->high_water;
+}
+
 int tm_kept_flush(tcpmsg_conn *conn, bool and_shut);
 void tm_kept_close(tcpmsg_conn *conn);
 

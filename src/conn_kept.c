@@ -35,7 +35,8 @@ int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags)
 {
     tm_out *out = &conn->out;
     if (out->box.len > conn->keeper->high_water) {
-        out->refused = out->over = true;
+        out->refused = true;
+        out->over = true;
         return TCPMSG_EAGAIN;
     }
     bool here = conn->keeper->is_here(conn);

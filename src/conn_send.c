@@ -51,13 +51,27 @@ static int send_message(tcpmsg_conn *conn, tm_message *message, int64_t deadline
     return r;
 }
 
-/* With the lock held: the prefix is written in place, with room for the longest. */
-static bool hold(tcpmsg_conn *conn, const void *bytes, size_t length)
+/* With the lock held: whether a message of that size may just be put into the box. */
+static bool may_just_wait(const tcpmsg_conn *conn, size_t size, int flags)
+{
+    const tm_out *out = &conn->out;
+    if (out->error || out->shut)
+        return false;
+    if (conn->keeper)
+        return tm_kept_may_just_wait(conn, size);
+    return flags == TCPMSG_MORE && tm_outbox_fits(&out->box, size, out->leaving);
+}
+
+/*
+ * With the lock held: the prefix is written in place, with room for the longest. The short way of
+ * most small messages; for what it doesn't take, send_message does all there is to do.
+ */
+static bool just_wait(tcpmsg_conn *conn, const void *bytes, size_t length, int flags)
 {
     tm_out *out = &conn->out;
     uint8_t prefix[TCPMSG_PREFIX_MAX];
     size_t room = sizeof prefix + length;
-    if (out->error || out->shut || conn->keeper || !tm_outbox_fits(&out->box, room, out->leaving))
+    if (!may_just_wait(conn, room, flags))
         return false;
     int prefix_len = tm_frame_encode(&conn->settings->framing, length, prefix);
     uint8_t *place = prefix_len < 0 ? NULL : tm_outbox_place(&out->box, room);
@@ -72,14 +86,14 @@ static bool hold(tcpmsg_conn *conn, const void *bytes, size_t length)
     return true;
 }
 
-static bool hold_back(tcpmsg_conn *conn, const void *bytes, size_t length)
+static bool is_soon_done(tcpmsg_conn *conn, const void *bytes, size_t length, int flags)
 {
     if (length > TM_HOLD_MOST || length > conn->settings->max_message)
         return false;
     tm_mutex_lock(&conn->out.lock);
-    bool held = hold(conn, bytes, length);
+    bool waits = just_wait(conn, bytes, length, flags);
     tm_mutex_unlock(&conn->out.lock);
-    return held;
+    return waits;
 }
 
 static int sum_parts(const struct iovec *parts, int count, size_t *length)
@@ -115,8 +129,9 @@ int tcpmsg_sendv(tcpmsg_conn *conn, const struct iovec *parts, int count, int fl
 
 int tcpmsg_send(tcpmsg_conn *conn, const void *message, size_t length, int flags)
 {
-    if (conn && flags == TCPMSG_MORE && (message || length == 0) &&
-        hold_back(conn, message, length))
+    bool good = conn && (message || length == 0) && !(flags & ~(TCPMSG_DONTWAIT | TCPMSG_MORE));
+    if (good && (flags & TCPMSG_MORE || tm_is_kept(conn)) &&
+        is_soon_done(conn, message, length, flags))
         return 0;
     struct iovec part = {(void *)message, length};
     return tcpmsg_sendv(conn, &part, 1, flags);

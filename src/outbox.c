@@ -166,8 +166,7 @@ void tm_outbox_trim(tm_outbox *box)
 
 void tm_outbox_borrow(tm_outbox *box, tm_pool *pool, size_t size)
 {
-    const tm_chunk *last = box->last;
-    if ((last && last->capacity - last->end >= size) || find_spare(box, size))
+    if (tm_outbox_has_room(box, size) || find_spare(box, size))
         return;
     size_t memory = memory_for(box, size);
     if (memory > 0)

@@ -53,14 +53,20 @@ static inline bool tm_outbox_fits(const tm_outbox *box, size_t size, size_t leav
     return held < TM_HOLD_MOST && size <= TM_HOLD_MOST - held;
 }
 
+/* Whether the last chunk does for `size` bytes. */
+static inline bool tm_outbox_has_room(const tm_outbox *box, size_t size)
+{
+    const tm_chunk *last = box->last;
+    return last && last->capacity - last->end >= size;
+}
+
 /* A place for `size` bytes in a row; NULL without memory. tm_outbox_came makes them part of it. */
 uint8_t *tm_outbox_new_place(tm_outbox *box, size_t size);
 
 static inline uint8_t *tm_outbox_place(tm_outbox *box, size_t size)
 {
-    tm_chunk *last = box->last;
-    if (last && last->capacity - last->end >= size)
-        return last->bytes + last->end;
+    if (tm_outbox_has_room(box, size))
+        return box->last->bytes + box->last->end;
     return tm_outbox_new_place(box, size);
 }
 

@@ -120,7 +120,8 @@ TCPMSG_API short tcpmsg_conn_events(const tcpmsg_conn *conn);
 
 /*
  * Changes send_timeout_ms and recv_timeout_ms for calls that begin later: milliseconds,
- * TCPMSG_NO_LIMIT, or 0 to leave one as it is. Returns 0 or TCPMSG_EINVAL.
+ * TCPMSG_NO_LIMIT, or 0 to leave one as it is. In a loop the first is also for output that waits
+ * already. Returns 0 or TCPMSG_EINVAL.
  */
 TCPMSG_API int tcpmsg_conn_set_timeouts(tcpmsg_conn *conn, int send_ms, int recv_ms);
 
