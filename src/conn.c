@@ -65,6 +65,7 @@ tcpmsg_conn *tm_conn_make(tm_settings *settings)
         return NULL;
     }
     conn->waiting = waiting;
+    conn->out.hold_most = TM_HOLD_MOST;
     return conn;
 }
 

@@ -28,6 +28,8 @@ typedef struct tm_out {
     tm_mutex lock;
     atomic_int error; /* why the sending ended; 0 while it goes on */
     tm_outbox box;
+    uint64_t messages;
+    size_t hold_most;       /* so many may wait in the box by a mere copy; 0: it is not so simple */
     size_t leaving;         /* bytes of the box that the turn's holder is writing */
     bool busy;              /* a thread has the turn */
     bool staying;           /* ... which stays until what is queued now is out, or hands over */
@@ -40,13 +42,13 @@ typedef struct tm_out {
     bool refused;           /* a send was too much for its keeper, who tells when it is not */
     atomic_bool over;       /* more than its keeper's high water waits, or did until lately */
     atomic_bool unattended; /* an early stop left bytes, and no thread that sends is here */
-    uint64_t messages;
-    uint64_t bytes;
+    uint64_t bytes;         /* of payload */
 } tm_out;
 
 /* Receiving: what there is, for the thread that has the turn, or for the keeper's. */
 typedef struct tm_in {
-    tm_buffer buffer;      /* begins with the prefix of the first message not delivered */
+    tm_buffer buffer;      /* begins with the prefix of the first message not delivered; one that
+                            * was delivered by view stays in its memory until the next receive */
     int64_t message_limit; /* when the message that the peer keeps us waiting for is too late; 0 */
     atomic_int error;      /* why the receiving ended; 0 while it goes on */
     atomic_uint_least64_t messages;
@@ -63,7 +65,6 @@ typedef struct tm_waiting {
     bool busy;          /* a thread has the turn */
     bool slept;         /* the last receive had to: the next one polls before it reads */
     unsigned waiting;   /* threads that wait for it */
-    size_t viewed;      /* bytes at the buffer's head that a view delivered; dropped by the next */
     size_t read_size;   /* how much one read asks for */
     atomic_bool asleep; /* the turn's holder polls: `wake` gets its attention */
     tm_wake wake;       /* opened before the first sleep */
@@ -150,11 +151,11 @@ static inline bool tm_is_kept(const tcpmsg_conn *conn)
 
 int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags); /* with the sending lock */
 
-/* With the sending lock: there is room, and whoever is to know of it does. */
-static inline bool tm_kept_may_just_wait(const tcpmsg_conn *conn, size_t size)
+/* With the sending lock: it may be put into the box by a mere copy; the keeper looks anyway. */
+static inline bool tm_kept_may_hold(const tcpmsg_conn *conn, size_t size)
 {
     const tm_out *out = &conn->out;
-    return out->attended && !out->over && tm_outbox_has_room(&out->box, size) &&
+    return out->attended && !out->over && !out->error && !out->shut &&
            out->box.len + size <= conn->keeper->high_water;
 }
 

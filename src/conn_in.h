@@ -31,33 +31,29 @@ typedef struct tm_head {
  * lock while there is none. Nothing here waits.
  */
 
-/* 1: the message that begins with these bytes is whole; 0: not yet; else what is wrong with it. */
-static inline int tm_look(const tm_settings *settings, const uint8_t *bytes, size_t have,
+/*
+ * 1: the message that begins at `start` and ends, with what follows it, at `end` is whole; 0: not
+ * yet; else what is wrong with it. All of `head` is 0 when there is no whole prefix.
+ */
+static inline int tm_look(const tm_codec *codec, const uint8_t *base, size_t start, size_t end,
                           tm_head *head)
 {
     *head = (tm_head){0};
-    if (have == 0)
+    if (start == end)
         return 0;
-    ssize_t prefix = tm_frame_decode(&settings->framing, bytes, have, &head->length);
+    int prefix = tm_frame_decode(codec, base + start, end - start, &head->length);
     if (prefix <= 0)
-        return (int)prefix;
-    if (head->length > settings->max_message)
-        return TCPMSG_EMSGSIZE;
+        return prefix;
     head->prefix = (size_t)prefix;
-    head->arrived = have - head->prefix;
+    head->arrived = end - start - head->prefix;
     return head->arrived >= head->length;
 }
 
-/* The same of the message `skip` bytes into the buffer. */
-static inline int tm_in_look(const tcpmsg_conn *conn, size_t skip, tm_head *head)
+/* The same of the message at the buffer's head. */
+static inline int tm_in_look(const tcpmsg_conn *conn, tm_head *head)
 {
     const tm_buffer *buffer = &conn->in.buffer;
-    size_t have = tm_buffer_len(buffer) - skip;
-    if (have == 0) {
-        *head = (tm_head){0};
-        return 0;
-    }
-    return tm_look(conn->settings, tm_buffer_head(buffer) + skip, have, head);
+    return tm_look(&conn->settings->codec, buffer->base, buffer->start, buffer->end, head);
 }
 
 /* A message was received: these two are written by one thread at a time. */
@@ -77,32 +73,20 @@ static inline void tm_in_count(tm_in *in, size_t length)
  */
 ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive);
 
-/* Drops what the last view delivered. */
-static inline void tm_in_end_view(tcpmsg_conn *conn)
-{
-    if (conn->waiting->viewed > 0)
-        tm_buffer_consume(&conn->in.buffer, conn->waiting->viewed);
-    conn->waiting->viewed = 0;
-}
-
 /* Hands out the whole message at the buffer's head; its length, or TCPMSG_EBUFSIZE. */
 static inline ssize_t tm_in_deliver(tcpmsg_conn *conn, const tm_receive *receive,
                                     const tm_head *head)
 {
     tm_in *in = &conn->in;
     const uint8_t *payload = tm_buffer_head(&in->buffer) + head->prefix;
-    bool leave = receive->flags & TCPMSG_PEEK;
     in->message_limit = 0;
-    if (receive->view) {
+    if (receive->view)
         *receive->view = payload;
-        conn->waiting->viewed = leave ? 0 : head->prefix + head->length;
-        return (ssize_t)head->length;
-    }
-    if (receive->size < head->length)
+    else if (receive->size < head->length)
         return TCPMSG_EBUFSIZE;
-    if (head->length > 0)
+    else if (head->length > 0)
         memcpy(receive->memory, payload, head->length);
-    if (!leave)
+    if (!(receive->flags & TCPMSG_PEEK))
         tm_buffer_consume(&in->buffer, head->prefix + head->length);
     return (ssize_t)head->length;
 }

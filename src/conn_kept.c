@@ -96,9 +96,9 @@ int tm_conn_keep(tcpmsg_conn *conn, tm_keeper *keeper)
     tm_mutex_lock(&conn->waiting->lock);
     int r = may_keep(conn);
     if (r == 0) {
-        tm_in_end_view(conn);
         if (tm_buffer_len(&conn->in.buffer) == 0)
             tm_buffer_free(&conn->in.buffer);
+        conn->out.hold_most = 0;
         conn->out.attended = true; /* it will be, once its keeper knows what to do */
         atomic_store_explicit(&conn->keeper, keeper, memory_order_release);
     }

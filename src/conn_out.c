@@ -40,6 +40,7 @@ static int end_locked(tcpmsg_conn *conn, int error)
 {
     int none = 0;
     atomic_compare_exchange_strong(&conn->out.error, &none, error);
+    conn->out.hold_most = 0;
     wake_waiting(conn);
     return conn->out.error;
 }
@@ -163,8 +164,7 @@ static int wait_or_stop(tcpmsg_conn *conn, const tm_put *put, ssize_t answer)
 /* All that the call wants out is out. */
 static bool is_done(const tm_out *out, const tm_put *put)
 {
-    return put->message ? tm_message_is_out(put->message)
-                        : tm_outbox_position(&out->box) >= put->target;
+    return put->message ? tm_message_is_out(put->message) : out->box.position >= put->target;
 }
 
 /*
@@ -181,8 +181,8 @@ static int write_all(tcpmsg_conn *conn, const tm_put *put)
         bool done = is_done(out, put);
         if (done || !put->message)
             out->leaving = out->box.len;
-        if (done && tm_outbox_position(&out->box) >= taken_along) {
-            taken_along = out->box.accepted;
+        if (done && out->box.position >= taken_along) {
+            taken_along = tm_outbox_end(&out->box);
             if (out->box.len == 0 || others_wait(conn) || passes == EXTRA_PASSES)
                 return 0;
             if (++passes == EXTRA_PASSES)
@@ -272,7 +272,7 @@ static int get_turn(tcpmsg_conn *conn, tm_put *put)
             if (tm_outbox_add(&out->box, put->message) < 0)
                 return TCPMSG_ENOMEM;
             put->message = NULL;
-            put->target = out->box.accepted;
+            put->target = tm_outbox_end(&out->box);
             if (out->busy && out->staying)
                 return 0;
         }
@@ -292,7 +292,8 @@ static int get_turn(tcpmsg_conn *conn, tm_put *put)
 static void leave(tcpmsg_conn *conn, const tm_put *put, int answer)
 {
     tm_out *out = &conn->out;
-    tm_put rest = {.target = out->box.accepted, .deadline = put->deadline, .flags = put->flags};
+    tm_put rest = {
+        .target = tm_outbox_end(&out->box), .deadline = put->deadline, .flags = put->flags};
     if (answer < 0)
         rest.flags = TCPMSG_DONTWAIT;
     if (others_wait(conn))
@@ -327,7 +328,7 @@ int tm_out_put(tcpmsg_conn *conn, tm_put put)
 
 int tm_out_put_accepted(tcpmsg_conn *conn, int64_t deadline, int flags)
 {
-    tm_put put = {.target = conn->out.box.accepted, .deadline = deadline, .flags = flags};
+    tm_put put = {.target = tm_outbox_end(&conn->out.box), .deadline = deadline, .flags = flags};
     return tm_out_put(conn, put);
 }
 
@@ -337,7 +338,7 @@ enum tm_push tm_out_push_locked(tcpmsg_conn *conn)
     enum tm_push left = TM_PUSH_DONE;
     bool fin_is_due = out->shut && !out->fin;
     if (!out->busy && !out->error && (out->box.len > 0 || fin_is_due)) {
-        int r = lead(conn, (tm_put){.target = out->box.accepted, .flags = TCPMSG_DONTWAIT});
+        int r = lead(conn, (tm_put){.target = tm_outbox_end(&out->box), .flags = TCPMSG_DONTWAIT});
         if (!out->error && out->box.len > 0)
             left = r == TCPMSG_ENOMEM ? TM_PUSH_REST : TM_PUSH_WAIT;
         out->unattended = left != TM_PUSH_DONE;
@@ -373,6 +374,7 @@ int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline)
         return tm_kept_flush(conn, true);
     }
     out->shut = true;
+    out->hold_most = 0;
     wake_waiting(conn);
     while (r == 0 && !out->fin) {
         /* A message that another thread leads is accepted only once that thread leaves it. */

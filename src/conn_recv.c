@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "conn_in.h"
+#include "hints.h"
 
 /* With the lock held: the message that is here already, or TCPMSG_EAGAIN. */
 static inline ssize_t take(tcpmsg_conn *conn, const tm_receive *receive)
@@ -10,10 +11,9 @@ static inline ssize_t take(tcpmsg_conn *conn, const tm_receive *receive)
         return TCPMSG_EINVAL;
     if (conn->waiting->busy)
         return TCPMSG_EAGAIN;
-    tm_in_end_view(conn);
     if (in->error)
         return in->error;
-    return tm_in_look(conn, 0, &head) == 1 ? tm_in_deliver(conn, receive, &head) : TCPMSG_EAGAIN;
+    return tm_in_look(conn, &head) == 1 ? tm_in_deliver(conn, receive, &head) : TCPMSG_EAGAIN;
 }
 
 static inline ssize_t receive_message(tcpmsg_conn *conn, const tm_receive *receive)
@@ -31,6 +31,14 @@ static inline ssize_t receive_message(tcpmsg_conn *conn, const tm_receive *recei
     return n;
 }
 
+static TM_SELDOM ssize_t view_slowly(tcpmsg_conn *conn, const void **message, int flags)
+{
+    if (!conn || !message || flags & ~(TCPMSG_DONTWAIT | TCPMSG_PEEK))
+        return TCPMSG_EINVAL;
+    const tm_receive receive = {.view = message, .flags = flags};
+    return receive_message(conn, &receive);
+}
+
 ssize_t tcpmsg_recv(tcpmsg_conn *conn, void *buffer, size_t size, int flags)
 {
     if (!conn || (!buffer && size > 0) || flags & ~(TCPMSG_DONTWAIT | TCPMSG_PEEK))
@@ -39,12 +47,36 @@ ssize_t tcpmsg_recv(tcpmsg_conn *conn, void *buffer, size_t size, int flags)
     return receive_message(conn, &receive);
 }
 
+/* The short way of most, with the lock held: it is here already. False when there is more to it. */
+static inline bool view_here(tcpmsg_conn *conn, const void **message, size_t *length)
+{
+    tm_in *in = &conn->in;
+    tm_buffer *buffer = &in->buffer;
+    const tm_codec *codec = &conn->settings->codec;
+    if (tm_is_kept(conn) || conn->waiting->busy || in->error)
+        return false;
+    size_t have = tm_buffer_len(buffer);
+    const uint8_t *bytes = tm_buffer_head(buffer);
+    if (!tm_frame_decode_fixed(codec, bytes, have, length) || have - codec->width < *length)
+        return false;
+    *message = bytes + codec->width;
+    in->message_limit = 0;
+    tm_buffer_consume(buffer, codec->width + *length);
+    tm_in_count(in, *length);
+    return true;
+}
+
 ssize_t tcpmsg_recv_view(tcpmsg_conn *conn, const void **message, int flags)
 {
-    if (!conn || !message || flags & ~(TCPMSG_DONTWAIT | TCPMSG_PEEK))
-        return TCPMSG_EINVAL;
-    const tm_receive receive = {.view = message, .flags = flags};
-    return receive_message(conn, &receive);
+    bool simple = conn && message && !(flags & ~TCPMSG_DONTWAIT) && conn->waiting;
+    if (simple && tm_mutex_trylock(&conn->waiting->lock)) {
+        size_t length;
+        bool here = view_here(conn, message, &length);
+        tm_mutex_unlock(&conn->waiting->lock);
+        if (here)
+            return (ssize_t)length;
+    }
+    return view_slowly(conn, message, flags);
 }
 
 ssize_t tcpmsg_next_length(const tcpmsg_conn *conn)
@@ -58,7 +90,7 @@ ssize_t tcpmsg_next_length(const tcpmsg_conn *conn)
     if (n == 0 && waiting->busy)
         n = TCPMSG_EAGAIN;
     if (n == 0) {
-        int whole = tm_in_look(conn, waiting->viewed, &head);
+        int whole = tm_in_look(conn, &head);
         n = whole == 1 ? (ssize_t)head.length : whole == 0 ? TCPMSG_EAGAIN : whole;
     }
     tm_mutex_unlock(&waiting->lock);

@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "frame.h"
+#include "hints.h"
 
 static int64_t send_deadline(const tcpmsg_conn *conn, int flags)
 {
@@ -51,49 +52,34 @@ static int send_message(tcpmsg_conn *conn, tm_message *message, int64_t deadline
     return r;
 }
 
-/* With the lock held: whether a message of that size may just be put into the box. */
-static bool may_just_wait(const tcpmsg_conn *conn, size_t size, int flags)
+static inline bool may_hold(const tcpmsg_conn *conn, size_t room, int flags)
 {
     const tm_out *out = &conn->out;
-    if (out->error || out->shut)
+    if (!tm_outbox_has_room(&out->box, room))
         return false;
-    if (conn->keeper)
-        return tm_kept_may_just_wait(conn, size);
-    return flags == TCPMSG_MORE && tm_outbox_fits(&out->box, size, out->leaving);
+    if (flags == TCPMSG_MORE && out->box.len + room <= out->hold_most)
+        return true;
+    return conn->keeper && tm_kept_may_hold(conn, room);
 }
 
 /*
- * With the lock held: the prefix is written in place, with room for the longest. The short way of
- * most small messages; for what it doesn't take, send_message does all there is to do.
+ * The short way of most small messages, with the lock held: they are copied behind others that
+ * wait. False when there is more to it. The copy comes last, when little else is in registers.
  */
-static bool just_wait(tcpmsg_conn *conn, const void *bytes, size_t length, int flags)
+static inline bool hold(tcpmsg_conn *conn, const void *bytes, size_t length, int flags)
 {
     tm_out *out = &conn->out;
-    uint8_t prefix[TCPMSG_PREFIX_MAX];
-    size_t room = sizeof prefix + length;
-    if (!may_just_wait(conn, room, flags))
+    if (!may_hold(conn, TCPMSG_PREFIX_MAX + length, flags))
         return false;
-    int prefix_len = tm_frame_encode(&conn->settings->framing, length, prefix);
-    uint8_t *place = prefix_len < 0 ? NULL : tm_outbox_place(&out->box, room);
-    if (!place)
+    uint8_t *place = out->box.last->bytes + out->box.last->end;
+    int prefix = tm_frame_encode(&conn->settings->codec, length, place);
+    if (prefix < 0)
         return false;
-    memcpy(place, prefix, sizeof prefix);
-    if (length > 0)
-        memcpy(place + prefix_len, bytes, length);
-    tm_outbox_came(&out->box, (size_t)prefix_len + length);
+    tm_outbox_came(&out->box, (size_t)prefix + length);
     out->messages++;
     out->bytes += length;
+    memcpy(place + prefix, bytes, length);
     return true;
-}
-
-static bool is_soon_done(tcpmsg_conn *conn, const void *bytes, size_t length, int flags)
-{
-    if (length > TM_HOLD_MOST || length > conn->settings->max_message)
-        return false;
-    tm_mutex_lock(&conn->out.lock);
-    bool waits = just_wait(conn, bytes, length, flags);
-    tm_mutex_unlock(&conn->out.lock);
-    return waits;
 }
 
 static int sum_parts(const struct iovec *parts, int count, size_t *length)
@@ -120,21 +106,30 @@ int tcpmsg_sendv(tcpmsg_conn *conn, const struct iovec *parts, int count, int fl
         return r;
     if (message.length > conn->settings->max_message)
         return TCPMSG_EMSGSIZE;
-    r = tm_frame_encode(&conn->settings->framing, message.length, message.prefix);
+    r = tm_frame_encode(&conn->settings->codec, message.length, message.prefix);
     if (r < 0)
         return r;
     message.prefix_len = (size_t)r;
     return send_message(conn, &message, send_deadline(conn, flags), flags);
 }
 
-int tcpmsg_send(tcpmsg_conn *conn, const void *message, size_t length, int flags)
+static TM_SELDOM int send_row(tcpmsg_conn *conn, const void *message, size_t length, int flags)
 {
-    bool good = conn && (message || length == 0) && !(flags & ~(TCPMSG_DONTWAIT | TCPMSG_MORE));
-    if (good && (flags & TCPMSG_MORE || tm_is_kept(conn)) &&
-        is_soon_done(conn, message, length, flags))
-        return 0;
     struct iovec part = {(void *)message, length};
     return tcpmsg_sendv(conn, &part, 1, flags);
+}
+
+int tcpmsg_send(tcpmsg_conn *conn, const void *message, size_t length, int flags)
+{
+    bool small = message && conn && length <= TM_HOLD_MOST;
+    bool may_wait = small && (flags == TCPMSG_MORE || (flags == 0 && tm_is_kept(conn)));
+    if (may_wait && tm_mutex_trylock(&conn->out.lock)) {
+        bool waits = hold(conn, message, length, flags);
+        tm_mutex_unlock(&conn->out.lock);
+        if (waits)
+            return 0;
+    }
+    return send_row(conn, message, length, flags);
 }
 
 int tcpmsg_flush(tcpmsg_conn *conn, int flags)

@@ -148,7 +148,7 @@ static ssize_t receive_turn(tcpmsg_conn *conn, tm_receive *receive)
     conn->waiting->slept = false;
     for (;;) {
         tm_head head;
-        int whole = tm_in_look(conn, 0, &head);
+        int whole = tm_in_look(conn, &head);
         if (in->error)
             return in->error;
         if (whole < 0)
@@ -226,7 +226,6 @@ ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive)
     int r = get_turn(conn, receive.flags, receive.deadline);
     if (r < 0)
         return r;
-    tm_in_end_view(conn);
     tm_mutex_unlock(&waiting->lock);
     ssize_t n = receive_turn(conn, &receive);
     tm_mutex_lock(&waiting->lock);

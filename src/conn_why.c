@@ -73,12 +73,12 @@ static void tell_bytes(tm_story *story, const uint8_t *bytes, size_t count)
 /* The length that the prefix would say in the other byte order; 0 when that is no better. */
 static uint64_t swapped_length(const tcpmsg_conn *conn, const tm_ending *ending)
 {
-    const tcpmsg_framing *framing = &conn->settings->framing;
-    if (framing->width == TCPMSG_VARINT || framing->width == 1 || ending->prefix == 0)
+    const tm_codec *codec = &conn->settings->codec;
+    if (codec->width == TCPMSG_VARINT || codec->width == 1 || ending->prefix == 0)
         return 0;
-    uint64_t length = framing->little_endian ? tm_load_big(ending->bytes, ending->prefix)
-                                             : tm_load_little(ending->bytes, ending->prefix);
-    uint64_t own = framing->counts_prefix ? ending->prefix : 0;
+    uint64_t length = codec->little_endian ? tm_load_big(ending->bytes, ending->prefix)
+                                           : tm_load_little(ending->bytes, ending->prefix);
+    uint64_t own = codec->own ? ending->prefix : 0;
     if (length < own || length - own > conn->settings->max_message)
         return 0;
     return length - own < ending->length ? length - own : 0;
@@ -99,13 +99,13 @@ static void guess(const tcpmsg_conn *conn, const tm_ending *ending, tm_story *st
                      "; read in the other byte order it is %llu: does the peer write its lengths "
                      "%s-endian?",
                      (unsigned long long)swapped,
-                     conn->settings->framing.little_endian ? "big" : "little");
+                     conn->settings->codec.little_endian ? "big" : "little");
     }
 }
 
 static void tell_progress(const tcpmsg_conn *conn, const tm_ending *ending, tm_story *story)
 {
-    int width = conn->settings->framing.width;
+    int width = conn->settings->codec.width;
     if (ending->prefix > 0)
         tm_story_add(story, " after %zu of its %llu bytes", ending->arrived,
                      (unsigned long long)ending->length);
@@ -166,7 +166,7 @@ void tm_conn_tell_ending_here(tcpmsg_conn *conn, int error, size_t behind)
     if (have > 0) {
         ending.bytes = tm_buffer_head(&in->buffer);
         ending.count = have;
-        int prefix = tm_frame_value(&conn->settings->framing, ending.bytes, have, &ending.length);
+        int prefix = tm_frame_value(&conn->settings->codec, ending.bytes, have, &ending.length);
         ending.prefix = prefix > 0 ? (size_t)prefix : 0;
         ending.arrived = have - ending.prefix + behind;
     }

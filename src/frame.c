@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "frame.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -9,21 +10,36 @@ static bool width_exists(int width)
     return (width >= 1 && width <= 4) || width == 8 || width == TCPMSG_VARINT;
 }
 
-int tm_framing_normalize(tcpmsg_framing *out, const tcpmsg_framing *framing)
+static bool is_good(const tcpmsg_framing *framing)
 {
-    tcpmsg_framing normal = *framing;
-    if (normal.width == 0)
-        normal.width = 4;
-    if (!width_exists(normal.width))
+    if (framing->width != 0 && !width_exists(framing->width))
+        return false;
+    if ((framing->little_endian | framing->counts_prefix) & ~1)
+        return false;
+    if (framing->width == TCPMSG_VARINT && framing->counts_prefix)
+        return false;
+    for (size_t i = 0; i < sizeof framing->reserved / sizeof framing->reserved[0]; i++)
+        if (framing->reserved[i] != 0)
+            return false;
+    return true;
+}
+
+int tm_codec_make(tm_codec *out, const tcpmsg_framing *framing)
+{
+    if (!is_good(framing))
         return TCPMSG_EINVAL;
-    if ((normal.little_endian | normal.counts_prefix) & ~1)
-        return TCPMSG_EINVAL;
-    if (normal.width == TCPMSG_VARINT && normal.counts_prefix)
-        return TCPMSG_EINVAL;
-    for (size_t i = 0; i < sizeof normal.reserved / sizeof normal.reserved[0]; i++)
-        if (normal.reserved[i] != 0)
-            return TCPMSG_EINVAL;
-    *out = normal;
+    int width = framing->width ? framing->width : 4;
+    bool fixed = width != TCPMSG_VARINT;
+    unsigned spare = fixed ? 64 - 8 * (unsigned)width : 0;
+    unsigned own = framing->counts_prefix ? (unsigned)width : 0;
+    uint64_t most = (UINT64_MAX >> spare) - own;
+    *out = (tm_codec){
+        .width = (uint8_t)width,
+        .spare = (uint8_t)spare,
+        .own = (uint8_t)own,
+        .little_endian = framing->little_endian,
+        .most = most < SSIZE_MAX ? (size_t)most : SSIZE_MAX,
+    };
     return 0;
 }
 
@@ -53,17 +69,21 @@ int tm_varint_value(const uint8_t *bytes, size_t count, uint64_t *value)
 }
 
 /* A constant to the compiler, which makes of the default framing what one would write by hand. */
-static const tcpmsg_framing default_framing = {.width = 4};
+static const tm_codec default_codec = {
+    .width = 4,
+    .spare = 32,
+    .most = UINT32_MAX < SSIZE_MAX ? UINT32_MAX : SSIZE_MAX,
+};
 
 int tcpmsg_frame_encode(const tcpmsg_framing *framing, size_t length,
                         uint8_t prefix[TCPMSG_PREFIX_MAX])
 {
-    tcpmsg_framing normal;
+    tm_codec codec;
     uint8_t encoded[TCPMSG_PREFIX_MAX];
-    if (!prefix || (framing && tm_framing_normalize(&normal, framing) != 0))
+    if (!prefix || (framing && tm_codec_make(&codec, framing) < 0))
         return TCPMSG_EINVAL;
-    int size = framing ? tm_frame_encode(&normal, length, encoded)
-                       : tm_frame_encode(&default_framing, length, encoded);
+    int size = framing ? tm_frame_encode(&codec, length, encoded)
+                       : tm_frame_encode(&default_codec, length, encoded);
     if (size > 0)
         memcpy(prefix, encoded, (size_t)size);
     return size;
@@ -72,10 +92,9 @@ int tcpmsg_frame_encode(const tcpmsg_framing *framing, size_t length,
 ssize_t tcpmsg_frame_decode(const tcpmsg_framing *framing, const void *bytes, size_t count,
                             size_t *length)
 {
-    tcpmsg_framing normal;
-    if (!length || (!bytes && count > 0) ||
-        (framing && tm_framing_normalize(&normal, framing) != 0))
+    tm_codec codec;
+    if (!length || (!bytes && count > 0) || (framing && tm_codec_make(&codec, framing) < 0))
         return TCPMSG_EINVAL;
-    return framing ? tm_frame_decode(&normal, bytes, count, length)
-                   : tm_frame_decode(&default_framing, bytes, count, length);
+    return framing ? tm_frame_decode(&codec, bytes, count, length)
+                   : tm_frame_decode(&default_codec, bytes, count, length);
 }

@@ -2,84 +2,98 @@
 #ifndef TM_FRAME_H
 #define TM_FRAME_H
 
-#include <limits.h>
+#include <stdbool.h>
 
 #include <tcpmsg/frame.h>
 
 #include "bytes.h"
 #include "error.h"
+#include "hints.h"
 
 /*
- * The codec behind its checks: `framing` here has passed tm_framing_normalize. It is inline
- * because every message passes through it once on either side.
+ * A framing as the codec wants it: checked, and with what follows from it worked out. Inline
+ * because every message passes through here once on either side.
  */
+typedef struct tm_codec {
+    uint8_t width; /* of the prefix, in bytes, or TCPMSG_VARINT */
+    uint8_t spare; /* the bits of a 64-bit word that a fixed width leaves over */
+    uint8_t own;   /* what a length counts beside the payload: the prefix's bytes, or 0 */
+    bool little_endian;
+    size_t most; /* the longest payload: what can be said, or less */
+} tm_codec;
 
-int tm_framing_normalize(tcpmsg_framing *out, const tcpmsg_framing *framing);
+/* 0 or TCPMSG_EINVAL. */
+int tm_codec_make(tm_codec *out, const tcpmsg_framing *framing);
 
 int tm_varint_encode(uint64_t value, uint8_t *prefix);
 int tm_varint_value(const uint8_t *bytes, size_t count, uint64_t *value);
 
-/* The bits of a 64-bit word that a prefix of fixed width leaves over. */
-static inline unsigned tm_spare_bits(const tcpmsg_framing *framing)
+/* `bytes` has at least the prefix's width; 8 bytes are taken at a time where there are so many. */
+static inline uint64_t tm_frame_said(const tm_codec *codec, const uint8_t *bytes, size_t count)
 {
-    return 64 - 8 * (unsigned)framing->width;
+    if (count < 8)
+        return codec->little_endian ? tm_load_little(bytes, codec->width)
+                                    : tm_load_big(bytes, codec->width);
+    if (codec->little_endian)
+        return tm_load_little_8(bytes) << codec->spare >> codec->spare;
+    return tm_load_big_8(bytes) >> codec->spare;
 }
 
-/* `bytes` has at least the prefix's width; 8 bytes are taken at a time where there are so many. */
-static inline uint64_t tm_frame_said(const tcpmsg_framing *framing, const uint8_t *bytes,
-                                     size_t count)
+/*
+ * The short way of a good prefix of fixed width, when there are 8 bytes: false for all others. What
+ * is too small to count itself wraps around, and is too long.
+ */
+static inline bool tm_frame_decode_fixed(const tm_codec *codec, const uint8_t *bytes, size_t count,
+                                         size_t *length)
 {
-    size_t width = (size_t)framing->width;
-    unsigned spare = tm_spare_bits(framing);
-    if (count < 8)
-        return framing->little_endian ? tm_load_little(bytes, width) : tm_load_big(bytes, width);
-    if (framing->little_endian)
-        return tm_load_little_8(bytes) << spare >> spare;
-    return tm_load_big_8(bytes) >> spare;
+    if (codec->width > 8 || count < 8)
+        return false;
+    uint64_t said = tm_load_big_8(bytes) >> codec->spare;
+    if (TM_RARELY(codec->little_endian))
+        said = tm_load_little_8(bytes) << codec->spare >> codec->spare;
+    uint64_t value = said - codec->own;
+    *length = (size_t)value;
+    return value <= codec->most;
 }
 
 /* The payload's length as announced, whatever it is: the prefix's size, 0 (more!) or EPROTO. */
-static inline int tm_frame_value(const tcpmsg_framing *framing, const uint8_t *bytes, size_t count,
+static inline int tm_frame_value(const tm_codec *codec, const uint8_t *bytes, size_t count,
                                  uint64_t *value)
 {
-    if (framing->width == TCPMSG_VARINT)
+    if (codec->width == TCPMSG_VARINT)
         return tm_varint_value(bytes, count, value);
-    if (count < (size_t)framing->width)
+    if (count < codec->width)
         return 0;
-    uint64_t said = tm_frame_said(framing, bytes, count);
-    uint64_t own = framing->counts_prefix ? (uint64_t)framing->width : 0;
-    if (said < own)
+    uint64_t said = tm_frame_said(codec, bytes, count);
+    if (said < codec->own)
         return TCPMSG_EPROTO;
-    *value = said - own;
-    return framing->width;
+    *value = said - codec->own;
+    return codec->width;
 }
 
 /* Writes up to TCPMSG_PREFIX_MAX bytes, of which those behind the prefix mean nothing. */
-static inline int tm_frame_encode(const tcpmsg_framing *framing, size_t length, uint8_t *prefix)
+static inline int tm_frame_encode(const tm_codec *codec, size_t length, uint8_t *prefix)
 {
-    if (length > SSIZE_MAX)
+    if (length > codec->most)
         return TCPMSG_EMSGSIZE;
-    if (framing->width == TCPMSG_VARINT)
+    if (TM_RARELY(codec->width == TCPMSG_VARINT))
         return tm_varint_encode(length, prefix);
-    unsigned spare = tm_spare_bits(framing);
-    uint64_t value = (uint64_t)length + (framing->counts_prefix ? (uint64_t)framing->width : 0);
-    if (value << spare >> spare != value)
-        return TCPMSG_EMSGSIZE;
-    if (framing->little_endian)
+    uint64_t value = (uint64_t)length + codec->own;
+    if (TM_RARELY(codec->little_endian))
         tm_store_little_8(prefix, value);
     else
-        tm_store_big_8(prefix, value << spare);
-    return framing->width;
+        tm_store_big_8(prefix, value << codec->spare);
+    return codec->width;
 }
 
-static inline ssize_t tm_frame_decode(const tcpmsg_framing *framing, const uint8_t *bytes,
-                                      size_t count, size_t *length)
+static inline int tm_frame_decode(const tm_codec *codec, const uint8_t *bytes, size_t count,
+                                  size_t *length)
 {
     uint64_t value;
-    int size = tm_frame_value(framing, bytes, count, &value);
+    int size = tm_frame_value(codec, bytes, count, &value);
     if (size <= 0)
         return size;
-    if (value > SSIZE_MAX)
+    if (value > codec->most)
         return TCPMSG_EMSGSIZE;
     *length = (size_t)value;
     return size;

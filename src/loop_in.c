@@ -38,7 +38,7 @@ static size_t deliver(tm_member *member, const uint8_t *bytes, size_t count, int
     *answer = 1;
     for (int i = 0; i < TURN_MESSAGES && tm_member_may_deliver(member); i++) {
         tm_head head;
-        int whole = tm_look(conn->settings, bytes + at, count - at, &head);
+        int whole = tm_look(&conn->settings->codec, bytes, at, count, &head);
         if (whole <= 0) {
             *answer = whole;
             break;
@@ -282,7 +282,7 @@ void tm_member_read(tm_thread *thread, tm_member *member)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
     tm_head head;
-    tm_in_look(conn, 0, &head);
+    tm_in_look(conn, &head);
     if (expects_large(thread, member))
         read_large(thread, member);
     else if (head.prefix + head.length > PUT_TOGETHER_MOST)

@@ -81,7 +81,7 @@ static enum tm_push push(tm_thread *thread, tm_member *member)
     tm_out *out = &conn->out;
     enum tm_push left = TM_PUSH_DONE;
     tm_mutex_lock(&out->lock);
-    uint64_t before = tm_outbox_position(&out->box);
+    uint64_t before = out->box.position;
     bool went = out->went;
     out->went = false;
     if (out->box.len > 0 || (out->shut && !out->fin)) {
@@ -89,7 +89,7 @@ static enum tm_push push(tm_thread *thread, tm_member *member)
         if (left == TM_PUSH_DONE && out->box.len > 0)
             left = TM_PUSH_REST; /* a call that was under way when the loop got it */
     }
-    bool progress = tm_outbox_position(&out->box) != before;
+    bool progress = out->box.position != before;
     tm_kept_reclaim(conn); /* what left at once had borrowed, too */
     tm_mutex_unlock(&out->lock);
     if (went || progress)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "clock.h"
+#include "hints.h"
 
 /*
  * A mutex and a condition of four bytes each where there is futex(2), so that many idle
@@ -23,8 +24,8 @@ typedef struct tm_condition {
     atomic_uint round; /* each broadcast begins a new one */
 } tm_condition;
 
-void tm_mutex_lock_slowly(tm_mutex *mutex);
-void tm_mutex_wake(tm_mutex *mutex);
+TM_SELDOM void tm_mutex_lock_slowly(tm_mutex *mutex);
+TM_SELDOM void tm_mutex_wake(tm_mutex *mutex);
 
 static inline bool tm_mutex_trylock(tm_mutex *mutex)
 {

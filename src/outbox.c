@@ -17,7 +17,7 @@ bool tm_outbox_valid(const tm_outbox *box)
             return false;
         len += chunk->end - chunk->start;
     }
-    return last == box->last && len == box->len && len <= box->accepted;
+    return last == box->last && len == box->len;
 }
 
 /* An empty chunk in memory of that size. */
@@ -107,7 +107,6 @@ void tm_outbox_keep(tm_outbox *box, tm_message *message, tm_chunk *room)
     if (!box->last)
         box->last = room;
     box->len += rest;
-    box->accepted += rest;
 }
 
 int tm_outbox_parts(const tm_outbox *box, size_t limit, struct iovec *parts, int most)
@@ -134,6 +133,7 @@ void tm_outbox_spare(tm_outbox *box, tm_chunk *chunk)
 void tm_outbox_left(tm_outbox *box, size_t count)
 {
     box->len -= count;
+    box->position += count;
     while (count > 0) {
         tm_chunk *chunk = box->first;
         size_t len = chunk->end - chunk->start;
@@ -193,7 +193,6 @@ static void drop_row(tm_chunk **first)
 
 void tm_outbox_free(tm_outbox *box)
 {
-    box->accepted -= box->len;
     box->len = 0;
     drop_row(&box->first);
     box->last = NULL;

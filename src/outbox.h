@@ -35,15 +35,15 @@ typedef struct tm_outbox {
     tm_chunk *last;
     tm_chunk *spare;   /* a row of empty ones, kept for what comes next; or NULL */
     size_t len;        /* bytes that wait */
-    uint64_t accepted; /* bytes that ever came in */
+    uint64_t position; /* bytes that have left */
 } tm_outbox;
 
 bool tm_outbox_valid(const tm_outbox *box);
 
-/* How many of the bytes that ever came in have left. */
-static inline uint64_t tm_outbox_position(const tm_outbox *box)
+/* The position at which all that is here now will have left. */
+static inline uint64_t tm_outbox_end(const tm_outbox *box)
 {
-    return box->accepted - box->len;
+    return box->position + box->len;
 }
 
 /* Whether `size` more bytes may wait, beside `leaving` ones that are being written. */
@@ -74,7 +74,6 @@ static inline void tm_outbox_came(tm_outbox *box, size_t size)
 {
     box->last->end += size;
     box->len += size;
-    box->accepted += size;
 }
 
 /* A whole message, which is not empty on the wire, to the end; 0 or TCPMSG_ENOMEM. */

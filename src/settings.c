@@ -53,10 +53,12 @@ static int fill(tm_settings *settings, const tcpmsg_options *options, tm_story *
         tm_story_tell(story, "the option max_message is over SSIZE_MAX");
         return TCPMSG_EINVAL;
     }
-    if (tm_framing_normalize(&settings->framing, &options->framing) < 0) {
+    if (tm_codec_make(&settings->codec, &options->framing) < 0) {
         tm_story_tell(story, "the option framing describes no prefix that there is");
         return TCPMSG_EINVAL;
     }
+    if (settings->codec.most > settings->max_message)
+        settings->codec.most = settings->max_message;
     return fill_ints(settings, options, story);
 }
 

@@ -8,6 +8,7 @@
 
 #include <tcpmsg/options.h>
 
+#include "frame.h"
 #include "story.h"
 
 /*
@@ -17,7 +18,7 @@
 typedef struct tm_settings {
     atomic_uint refs;
     size_t max_message;
-    tcpmsg_framing framing;
+    tm_codec codec; /* its `most` is max_message, or what can be said */
     int connect_timeout_ms;
     int send_timeout_ms;
     int recv_timeout_ms;

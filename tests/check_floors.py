@@ -11,7 +11,7 @@ import sys
 
 FLOORS = [
     {
-        'buffer', 'bytes', 'error', 'frame', 'guess', 'message', 'options', 'outbox', 'pool',
+        'buffer', 'bytes', 'error', 'frame', 'guess', 'hints', 'message', 'options', 'outbox', 'pool',
         'settings', 'story', 'timers', 'version',
     },
     {

@@ -21,9 +21,10 @@ static void expect_defaults(const tcpmsg_options *options)
 {
     tm_settings *settings = settings_of(options);
     assert_int_equal(settings->max_message, 16 << 20);
-    assert_int_equal(settings->framing.width, 4);
-    assert_int_equal(settings->framing.little_endian, 0);
-    assert_int_equal(settings->framing.counts_prefix, 0);
+    assert_int_equal(settings->codec.width, 4);
+    assert_int_equal(settings->codec.little_endian, 0);
+    assert_int_equal(settings->codec.own, 0);
+    assert_int_equal(settings->codec.most, 16 << 20);
     assert_int_equal(settings->connect_timeout_ms, 30000);
     assert_int_equal(settings->send_timeout_ms, TCPMSG_NO_LIMIT);
     assert_int_equal(settings->recv_timeout_ms, TCPMSG_NO_LIMIT);
@@ -55,9 +56,10 @@ static void what_is_given_is_what_is_set(void **state)
                        .message_timeout_ms = 4, .linger_ms = 5, .spin_us = 6, .backlog = 7,
                        .keepalive_s = 8, .user_timeout_ms = 9, .reuse_port = 1));
     assert_true(settings->max_message == SSIZE_MAX);
-    assert_int_equal(settings->framing.width, 8);
-    assert_int_equal(settings->framing.little_endian, 1);
-    assert_int_equal(settings->framing.counts_prefix, 1);
+    assert_int_equal(settings->codec.width, 8);
+    assert_int_equal(settings->codec.little_endian, 1);
+    assert_int_equal(settings->codec.own, 8);
+    assert_true(settings->codec.most == SSIZE_MAX);
     assert_int_equal(settings->connect_timeout_ms, 1);
     assert_int_equal(settings->send_timeout_ms, 2);
     assert_int_equal(settings->recv_timeout_ms, 3);
