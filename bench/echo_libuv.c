@@ -7,6 +7,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include <arpa/inet.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,6 +216,7 @@ int main(int argc, char **argv)
                                          "usage: echo_libuv [--read-size BYTES] [ADDRESS]\n");
     bench_require(read_size <= SHARED_MAX, "the read buffer is at most 1 MiB");
     struct sockaddr_in address = echo_address(text);
+    signal(SIGPIPE, SIG_IGN); /* libuv's writes raise it: so its guide advises */
     uv_loop_t *loop = uv_default_loop();
     uv_tcp_t listener;
     int fd = echo_listen(&address);

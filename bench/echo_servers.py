@@ -9,6 +9,8 @@ import shlex
 import subprocess
 import time
 
+import series
+
 HERE = pathlib.Path(__file__).resolve().parent
 TICKS = os.sysconf('SC_CLK_TCK')
 START_S = 10
@@ -20,19 +22,24 @@ PROGRAMS = {
     'tcpmsg': 'echo_tcpmsg --threads {threads}',
     'poll': 'echo_tcpmsg --poll --threads {threads}',
     'libuv': 'echo_libuv',
+    'libevent': 'echo_libevent',
     'go': 'echo_go --threads {threads}',
+    'tokio': 'echo_tokio --threads {threads}',
+    'erlang': 'echo_erlang --threads {threads}',
 }
-USUAL = ('raw', 'tcpmsg', 'libuv', 'go')
+USUAL = ('raw', 'tcpmsg', 'libuv', 'libevent', 'go', 'tokio', 'erlang')
+# These have a --threads of their own.
+THREADED = ('tcpmsg', 'go', 'erlang', 'tokio')
 
 
-def commands(names, added, threads):
+def commands(names, added, threads, missing_is_fine=False):
     """Which servers to run: name to command line. `added`: "NAME=COMMAND", run with an address."""
     found = {}
     for name in names or USUAL:
         program, *options = PROGRAMS[name].format(threads=threads).split()
         if (HERE / program).exists():
             found[name] = [str(HERE / program), *options]
-        elif names:
+        elif names and not missing_is_fine:
             raise SystemExit(f'{HERE / program} has not been built')
     for text in added:
         name, _, command = text.partition('=')
@@ -45,7 +52,7 @@ def add_arguments(parser):
                         help='of ' + ', '.join(PROGRAMS))
     parser.add_argument('--server', action='append', default=[], metavar='NAME=COMMAND',
                         help='one more: it gets an address to listen on, and prints it')
-    parser.add_argument('--threads', type=int, default=1, help='of tcpmsg, poll and go (1)')
+    parser.add_argument('--threads', type=int, default=1, help='of those that can have several (1)')
 
 
 def on_processor(number):
@@ -83,10 +90,10 @@ class Server:
             self.process.wait()
         self.process.stdout.close()
 
-    def processor_s(self):
-        """Seconds of processor time, in steps of 10 ms."""
+    def processor(self):
+        """Seconds of processor time, the user's and the system's, in steps of 10 ms."""
         fields = (self.proc / 'stat').read_text().rpartition(')')[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return int(fields[11]) / TICKS, int(fields[12]) / TICKS
 
     def resident(self):
         """Bytes."""
@@ -129,15 +136,10 @@ def load_command(address, options):
     return [*words, address]
 
 
-def figures_of(text):
-    """What echo_load printed: "name: value" lines."""
-    return dict(line.split(': ', 1) for line in text.splitlines() if ': ' in line)
-
-
 def load(address, processor=None, **options):
     """Runs the load generator, and returns its figures."""
     run = subprocess.run(load_command(address, options), stdout=subprocess.PIPE, text=True,
                          preexec_fn=on_processor(processor))
     if run.returncode != 0:
         raise SystemExit('the load generator failed: ' + shlex.join(run.args))
-    return figures_of(run.stdout)
+    return series.figures_of(run.stdout)

@@ -12,12 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-/* A measurement that hangs ends the program. */
-enum { LIMIT_S = 30 };
 
 void bench_fail(const char *what)
 {
@@ -63,122 +58,66 @@ void bench_send_all(int fd, const unsigned char *bytes, size_t size)
     }
 }
 
-static uint64_t now_ns(void)
+void bench_recv_all(int fd, unsigned char *bytes, size_t size, int flags)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+    while (size > 0) {
+        ssize_t got = recv(fd, bytes, size, flags);
+        bool again = got < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK);
+        bench_system(got >= 0 || again, "recv");
+        bench_require(got != 0, "recv: the end, too early");
+        if (got > 0) {
+            bytes += got;
+            size -= (size_t)got;
+        }
+    }
 }
 
-static void no_delay(int fd)
+static struct sockaddr_in loopback(int port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return address;
+}
+
+static int tcp_socket(void)
 {
     int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    bench_system(fd >= 0, "socket");
     bench_system(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0, "TCP_NODELAY");
+    return fd;
 }
 
-/* Both ends of a TCP connection over 127.0.0.1. */
-static void tcp_pair(int pair[2])
+int bench_listen(int port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET};
+    struct sockaddr_in address = loopback(port);
+    int on = 1;
+    int fd = tcp_socket();
+    bench_system(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0, "SO_REUSEADDR");
+    bench_system(bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0, "bind");
+    bench_system(listen(fd, SOMAXCONN) == 0, "listen");
+    return fd;
+}
+
+int bench_port(int listener)
+{
+    struct sockaddr_in address;
     socklen_t size = sizeof(address);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    struct sockaddr *any = (struct sockaddr *)&address;
-
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    bench_system(listener >= 0, "socket");
-    bench_system(bind(listener, any, size) == 0, "bind");
-    bench_system(listen(listener, 1) == 0, "listen");
-    bench_system(getsockname(listener, any, &size) == 0, "getsockname");
-    pair[0] = socket(AF_INET, SOCK_STREAM, 0);
-    bench_system(pair[0] >= 0, "socket");
-    bench_system(connect(pair[0], any, size) == 0, "connect");
-    pair[1] = accept(listener, NULL, NULL);
-    bench_system(pair[1] >= 0, "accept");
-    close(listener);
-    no_delay(pair[0]);
-    no_delay(pair[1]);
+    bench_system(getsockname(listener, (struct sockaddr *)&address, &size) == 0, "getsockname");
+    return ntohs(address.sin_port);
 }
 
-static bench_end open_end(const bench_way *way, int fd)
+int bench_connect(int port)
 {
-    bench_end end = {.fd = fd};
-    if (way->ours) {
-        const tcpmsg_options *options = TCPMSG_OPTIONS(.spin_us = way->spin_us);
-        bench_ours(tcpmsg_attach(&end.conn, fd, options), "tcpmsg_attach");
-    }
-    return end;
+    struct sockaddr_in address = loopback(port);
+    int fd = tcp_socket();
+    bench_system(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0, "connect");
+    return fd;
 }
 
-static void close_end(const bench_end *end)
+const char *bench_url(int port)
 {
-    if (end->conn != NULL) {
-        bench_ours(tcpmsg_close(end->conn), "tcpmsg_close");
-    } else {
-        close(end->fd);
-    }
-}
-
-/* The two sides tell each other "ready" and "done" beside the connection that is measured. */
-static void tell(int control)
-{
-    bench_system(write(control, "", 1) == 1, "telling the other side");
-}
-
-static void hear(int control)
-{
-    char byte;
-    bench_require(read(control, &byte, 1) == 1, "the other side is gone");
-}
-
-static void far_process(const bench_way *way, const bench_load *load, int fd, int control)
-{
-    alarm(LIMIT_S);
-    bench_end end = open_end(way, fd);
-    tell(control);
-    way->far(&end, load);
-    tell(control);
-    close_end(&end);
-    _exit(0);
-}
-
-/* Starts the far side's process; *fd and *control become the near ends. */
-static pid_t start_far(const bench_way *way, const bench_load *load, int *fd, int *control)
-{
-    int pair[2];
-    int controls[2];
-    tcp_pair(pair);
-    bench_system(socketpair(AF_UNIX, SOCK_STREAM, 0, controls) == 0, "socketpair");
-    pid_t child = fork();
-    bench_system(child >= 0, "fork");
-    if (child == 0) {
-        close(pair[0]);
-        close(controls[0]);
-        far_process(way, load, pair[1], controls[1]);
-    }
-    close(pair[1]);
-    close(controls[1]);
-    *fd = pair[0];
-    *control = controls[0];
-    return child;
-}
-
-/* Seconds from the first byte until the far side has seen the last one. */
-double bench_measure(const bench_way *way, const bench_load *load)
-{
-    int fd;
-    int control;
-    alarm(LIMIT_S);
-    pid_t child = start_far(way, load, &fd, &control);
-    bench_end end = open_end(way, fd);
-    hear(control);
-    uint64_t start = now_ns();
-    way->near(&end, load);
-    hear(control);
-    uint64_t taken = now_ns() - start;
-    close_end(&end);
-    close(control);
-    int status;
-    bench_system(waitpid(child, &status, 0) == child, "waitpid");
-    bench_require(status == 0, "the other side failed");
-    return (double)taken * 1e-9;
+    static char url[32];
+    snprintf(url, sizeof(url), "tcp://127.0.0.1:%d", port);
+    return url;
 }

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "bench.h"
+#include "in_loop.h"
 
 enum {
     BLOCK = 256 * 1024,
@@ -58,12 +58,13 @@ static void sendmsg_each(const bench_end *end, const bench_load *load)
     free(payload);
 }
 
+/* Without a look at what comes. */
 static void count_bytes(const bench_end *end, const bench_load *load)
 {
     unsigned char *block = bench_memory(BLOCK);
     size_t left = load->count * (BENCH_PREFIX + load->length);
     while (left > 0) {
-        ssize_t got = recv(end->fd, block, BLOCK, 0);
+        ssize_t got = recv(end->fd, block, smaller(left, BLOCK), 0);
         bench_system(got >= 0 || errno == EINTR, "recv");
         bench_require(got != 0, "recv: the end, too early");
         left -= got > 0 ? (size_t)got : 0;
@@ -75,7 +76,7 @@ static void send_ours(const bench_end *end, const bench_load *load, int flags)
 {
     unsigned char *message = bench_memory(load->length);
     for (size_t i = 0; i < load->count; i++) {
-        bench_ours(tcpmsg_send(end->conn, message, load->length, flags), "tcpmsg_send");
+        bench_ours(tcpmsg_send(end->own, message, load->length, flags), "tcpmsg_send");
     }
     free(message);
 }
@@ -83,7 +84,7 @@ static void send_ours(const bench_end *end, const bench_load *load, int flags)
 static void send_more(const bench_end *end, const bench_load *load)
 {
     send_ours(end, load, TCPMSG_MORE);
-    bench_ours(tcpmsg_flush(end->conn, 0), "tcpmsg_flush");
+    bench_ours(tcpmsg_flush(end->own, 0), "tcpmsg_flush");
 }
 
 static void send_each(const bench_end *end, const bench_load *load)
@@ -121,39 +122,40 @@ static void send_threads(const bench_end *end, const bench_load *load)
     }
 }
 
-static void receive_views(const bench_end *end, const bench_load *load)
-{
-    for (size_t i = 0; i < load->count; i++) {
-        const void *message;
-        ssize_t got = bench_ours(tcpmsg_recv_view(end->conn, &message, 0), "tcpmsg_recv_view");
-        bench_require((size_t)got == load->length, "a message of another length");
-    }
-}
-
 static void receive_copies(const bench_end *end, const bench_load *load)
 {
     unsigned char *buffer = bench_memory(load->length);
     for (size_t i = 0; i < load->count; i++) {
-        ssize_t got = tcpmsg_recv(end->conn, buffer, load->length, 0);
+        ssize_t got = tcpmsg_recv(end->own, buffer, load->length, 0);
         bench_require((size_t)bench_ours(got, "tcpmsg_recv") == load->length,
                       "a message of another length");
     }
     free(buffer);
 }
 
+static const bench_way bare_ways[] = {
+    {"floor", "bare send of packed 256 KiB blocks", &bench_bare_kind, &bench_bare_kind, send_packed,
+     count_bytes, 0},
+    {"sendmsg", "bare sendmsg for each message", &bench_bare_kind, &bench_bare_kind, sendmsg_each,
+     count_bytes, 0},
+};
+
+static const bench_way our_ways[] = {
+    {"more", "ours, TCPMSG_MORE, recv_view", &bench_our_kind, &bench_our_kind, send_more,
+     bench_receive_views, 0},
+    {"each", "ours, without MORE, recv_view", &bench_our_kind, &bench_our_kind, send_each,
+     bench_receive_views, 0},
+    {"threads", "ours, 4 threads without MORE, recv_view", &bench_our_kind, &bench_our_kind,
+     send_threads, bench_receive_views, 0},
+    {"recv", "ours, TCPMSG_MORE, recv into a buffer", &bench_our_kind, &bench_our_kind, send_more,
+     receive_copies, 0},
+};
+
 int main(int argc, char **argv)
 {
-    static const size_t lengths[] = {64, 1024, 64 * 1024, 1024 * 1024, 0};
-    static const bench_way ways[] = {
-        {"floor", "bare send of packed 256 KiB blocks", send_packed, count_bytes, false, 0},
-        {"sendmsg", "bare sendmsg a message", sendmsg_each, count_bytes, false, 0},
-        {"more", "ours, TCPMSG_MORE, recv_view", send_more, receive_views, true, 0},
-        {"each", "ours, without MORE, recv_view", send_each, receive_views, true, 0},
-        {"threads", "ours, 4 threads without MORE, recv_view", send_threads, receive_views, true,
-         0},
-        {"recv", "ours, TCPMSG_MORE, recv into a buffer", send_more, receive_copies, true, 0},
-        {NULL, NULL, NULL, NULL, false, 0},
+    static const bench_way *const ways[] = {
+        &bare_ways[0], &bare_ways[1], &our_ways[0],  &our_ways[1],
+        &our_ways[2],  &our_ways[3],  &loop_one_way, NULL,
     };
-    static const bench_plan plan = {"one way", true, lengths, ways};
-    return bench_main(&plan, argc, argv);
+    return bench_main(ways, argc, argv);
 }

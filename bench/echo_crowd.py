@@ -66,10 +66,10 @@ def memory(command, connections, in_flight, arguments):
         with Crowd(server, connections, in_flight, arguments.size):
             grown = (server.resident() - resident) / connections
             kernel = (slab() - kernel) / connections
-            used, switches = server.processor_s(), server.switches()
+            used, switches = sum(server.processor()), server.switches()
             time.sleep(arguments.idle_seconds)
             return {'bytes': grown, 'kernel': kernel,
-                    'ms': 1e3 * (server.processor_s() - used),
+                    'ms': 1e3 * (sum(server.processor()) - used),
                     'wake-ups': server.switches() - switches}
 
 
@@ -99,7 +99,8 @@ def run(name, command, connections, arguments):
         return statistics.median(figures[key] for figures in series)
 
     print(f'{name:10}{connections:>8}{middle(silent, "bytes"):>9,.0f}'
-          f'{middle(after, "bytes"):>9,.0f}{middle(after, "kernel"):>9,.0f}{middle(after, "ms"):>9,.0f}'
+          f'{middle(after, "bytes"):>9,.0f}{middle(after, "kernel"):>9,.0f}'
+          f'{middle(after, "ms"):>9,.0f}'
           f'{middle(after, "wake-ups"):>9,.0f}{middle(busy, "turn"):>10,.0f}'
           f'{middle(busy, "once"):>10,.0f}{middle(busy, "peak"):>8.1f}', flush=True)
 

@@ -12,6 +12,7 @@ import argparse
 import statistics
 
 import echo_servers
+from series import in_turn, median, ratio
 
 ROWS = {
     '1x64x64': (1, 64, 64),
@@ -30,32 +31,18 @@ def measure(command, row, arguments, **more):
     connections, in_flight, size = row
     server_on, load_on = (0, 1) if arguments.pin else (None, None)
     with echo_servers.Server(command, server_on) as server:
+        before = server.processor()
         figures = echo_servers.load(
             server.address, load_on, connections=connections, in_flight=in_flight, size=size,
             seconds=arguments.seconds, **more)
-        used = server.processor_s()
+        user, system = (after - at_start for after, at_start in zip(server.processor(), before))
     answers, _, asked = figures['answers'].partition(' of ')
     if answers != asked:
         raise SystemExit(f'{command[0]}: answers are missing')
-    figures['us'] = 1e6 * used / int(answers)
+    figures['user us'] = 1e6 * user / int(answers)
+    figures['system us'] = 1e6 * system / int(answers)
+    figures['us'] = figures['user us'] + figures['system us']
     return figures
-
-
-def in_turn(servers, rounds):
-    """Which server comes next; each round begins one further."""
-    names = list(servers)
-    for number in range(rounds):
-        first = number % len(names)
-        yield from names[first:] + names[:first]
-
-
-def medians(series, key):
-    return statistics.median(float(figures[key]) for figures in series)
-
-
-def ratio(series, floor, key):
-    pairs = zip(series, floor)
-    return statistics.median(float(one[key]) / float(other[key]) for one, other in pairs)
 
 
 def run_row(name, row, servers, arguments):
@@ -70,8 +57,8 @@ def run_row(name, row, servers, arguments):
         rates = [float(figure[rate]) for figure in figures]
         print(f'{server:12}{statistics.median(rates):>20,.0f}{min(rates):>12,.0f}'
               f'{max(rates):>12,.0f}{ratio(figures, floor, rate):>8.2f}'
-              f'{medians(figures, "us"):>12.2f}'
-              f'{medians(figures, "load on one processor"):>7.2f}', flush=True)
+              f'{median(figures, "us"):>12.2f}'
+              f'{median(figures, "load on one processor"):>7.2f}', flush=True)
     return series
 
 
@@ -83,8 +70,8 @@ def run_round_trip(servers, arguments):
     print(f'\n{ROUND_TRIP} B: microseconds of a round trip, {arguments.rounds} rounds')
     print(f'{"":12}{"median":>10}{"99th":>10}{"ratio":>8}')
     for server, figures in series.items():
-        print(f'{server:12}{medians(figures, "median us"):>10.1f}'
-              f'{medians(figures, "99th percentile us"):>10.1f}'
+        print(f'{server:12}{median(figures, "median us"):>10.1f}'
+              f'{median(figures, "99th percentile us"):>10.1f}'
               f'{ratio(figures, floor, "median us"):>8.2f}', flush=True)
 
 
@@ -96,7 +83,7 @@ def print_summary(results):
     print('|---' * (len(names) + 1) + '|')
     for row, series in results.items():
         floor = series[names[0]]
-        cells = [f'{medians(series[name], rate):,.0f} ({ratio(series[name], floor, rate):.2f})'
+        cells = [f'{median(series[name], rate):,.0f} ({ratio(series[name], floor, rate):.2f})'
                  for name in names]
         print(f'| {row} | ' + ' | '.join(cells) + ' |')
 
