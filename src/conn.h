@@ -29,8 +29,8 @@ typedef struct tm_out {
     atomic_int error; /* why the sending ended; 0 while it goes on */
     tm_outbox box;
     uint64_t messages;
-    size_t hold_most;       /* so many may wait in the box by a mere copy; 0: it is not so simple */
     size_t leaving;         /* bytes of the box that the turn's holder is writing */
+    uint32_t hold_most;     /* so many may wait in the box by a mere copy; 0: it is not so simple */
     bool busy;              /* a thread has the turn */
     bool staying;           /* ... which stays until what is queued now is out, or hands over */
     bool offered;           /* the turn was left to the threads that wait for it */

@@ -1,54 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 #include "conn_out.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <stdint.h>
 
 #include "error.h"
 
-/* Parts of one system call: the batch, the prefix, and so many of the message's own. */
-#if defined(IOV_MAX) && IOV_MAX < 256
-#define PARTS_MOST IOV_MAX
-#else
-#define PARTS_MOST 256
-#endif
-
-/* Up to this size one row of bytes costs the system less than parts do, by more than the copy. */
-#define ROW_MOST ((size_t)4 << 10)
-
-/* How often a thread goes on writing what others queue, before one of them has to. */
-#define EXTRA_PASSES 32
-
-/* A rest while the system has no memory for a socket's data. */
-#define REST (10 * TM_MS)
-
-/* Whether threads wait for the turn, or for their bytes. */
-static bool others_wait(const tcpmsg_conn *conn)
-{
-    return conn->waiting && conn->waiting->senders > 0;
-}
-
-static void wake_waiting(tcpmsg_conn *conn)
-{
-    if (others_wait(conn))
-        tm_condition_broadcast(&conn->waiting->out_turn);
-}
-
-/* With the lock held: ends the sending, if it has not ended, and lets the waiting know. */
-static int end_locked(tcpmsg_conn *conn, int error)
+int tm_out_end_locked(tcpmsg_conn *conn, int error)
 {
     int none = 0;
     atomic_compare_exchange_strong(&conn->out.error, &none, error);
     conn->out.hold_most = 0;
-    wake_waiting(conn);
+    tm_out_wake_waiting(conn);
     return conn->out.error;
 }
 
 void tm_out_end(tcpmsg_conn *conn, int error)
 {
     tm_mutex_lock(&conn->out.lock);
-    end_locked(conn, error);
+    tm_out_end_locked(conn, error);
     tm_mutex_unlock(&conn->out.lock);
 }
 
@@ -64,173 +33,6 @@ int tm_out_error_met(tcpmsg_conn *conn)
     int error = out->error;
     tm_mutex_unlock(&out->lock);
     return error;
-}
-
-static void send_fin_if_due(tcpmsg_conn *conn)
-{
-    tm_out *out = &conn->out;
-    if (!out->shut || out->fin || out->error || out->box.len > 0)
-        return;
-    out->fin = true;
-    tm_socket_end_output(conn->fd);
-}
-
-static void free_turn(tcpmsg_conn *conn)
-{
-    tm_out *out = &conn->out;
-    if (out->error)
-        tm_outbox_free(&out->box);
-    if (!tm_is_kept(conn))
-        tm_outbox_trim(&out->box);
-    send_fin_if_due(conn);
-    out->leaving = 0;
-    out->unattended = false;
-    out->busy = false;
-    out->offered = others_wait(conn);
-    wake_waiting(conn);
-}
-
-/*
- * One system call, made without the lock: the bytes that are leaving, then what is left of the
- * message. -EAGAIN when the socket took less than it was given: it is full.
- */
-static ssize_t write_once(tcpmsg_conn *conn, tm_message *message)
-{
-    tm_out *out = &conn->out;
-    struct iovec parts[PARTS_MOST];
-    size_t wanted = 0;
-    int count = tm_outbox_parts(&out->box, out->leaving, parts, PARTS_MOST);
-    if (message)
-        count += tm_message_rest(message, parts + count, PARTS_MOST - count);
-    for (int i = 0; i < count; i++)
-        wanted += parts[i].iov_len;
-    out->in_call = true;
-    tm_mutex_unlock(&out->lock);
-    ssize_t n = tm_socket_write(conn->fd, parts, count);
-    tm_mutex_lock(&out->lock);
-    out->in_call = false;
-    wake_waiting(conn);
-    if (n <= 0)
-        return n;
-    size_t from_box = (size_t)n < out->leaving ? (size_t)n : out->leaving;
-    out->leaving -= from_box;
-    tm_outbox_left(&out->box, from_box);
-    if ((size_t)n > from_box)
-        tm_message_advance(message, (size_t)n - from_box);
-    return (size_t)n < wanted ? -EAGAIN : n;
-}
-
-/* Waits, without the lock, until the socket takes more; false once the deadline has passed. */
-static bool wait_writable(tcpmsg_conn *conn, int64_t deadline, bool no_memory)
-{
-    struct pollfd fd = {.fd = conn->fd, .events = POLLOUT};
-    if (tm_passed(deadline))
-        return false;
-    tm_mutex_unlock(&conn->out.lock);
-    if (no_memory)
-        tm_socket_wait(NULL, 0, tm_sooner(deadline, tm_now() + REST));
-    else
-        tm_socket_wait(&fd, 1, deadline);
-    tm_mutex_lock(&conn->out.lock);
-    return true;
-}
-
-static int give_up(tcpmsg_conn *conn, ssize_t answer)
-{
-    int error = tm_conn_os_error(conn, answer);
-    tm_conn_tell(conn, "sending failed: %s", tcpmsg_strerror(error));
-    return end_locked(conn, error);
-}
-
-/*
- * After a write that did not take all: waits for another one. 0 to go on; TCPMSG_EAGAIN, ETIMEDOUT
- * or ENOMEM to stop for now; else what ended the sending.
- */
-static int wait_or_stop(tcpmsg_conn *conn, const tm_put *put, ssize_t answer)
-{
-    bool no_memory = answer == -ENOBUFS || answer == -ENOMEM;
-    bool untouched = put->message && put->message->sent == 0 && conn->out.leaving == 0;
-    if (!no_memory && answer != -EAGAIN && answer != -EWOULDBLOCK)
-        return give_up(conn, answer);
-    if (no_memory && (untouched || put->flags & TCPMSG_DONTWAIT))
-        return TCPMSG_ENOMEM;
-    if (put->flags & TCPMSG_DONTWAIT)
-        return TCPMSG_EAGAIN;
-    if (wait_writable(conn, put->deadline, no_memory))
-        return 0;
-    return no_memory ? TCPMSG_ENOMEM : TCPMSG_ETIMEDOUT;
-}
-
-/* All that the call wants out is out. */
-static bool is_done(const tm_out *out, const tm_put *put)
-{
-    return put->message ? tm_message_is_out(put->message) : out->box.position >= put->target;
-}
-
-/*
- * With the turn: writes until the call is done, and then what others queued meanwhile. Returns 0,
- * why it stopped for now, or what ended the sending.
- */
-static int write_all(tcpmsg_conn *conn, const tm_put *put)
-{
-    tm_out *out = &conn->out;
-    bool stays = out->staying; /* what was queued behind a thread that stays is its to write */
-    uint64_t taken_along = 0;
-    int passes = 0;
-    while (!out->error) {
-        bool done = is_done(out, put);
-        if (done || !put->message)
-            out->leaving = out->box.len;
-        if (done && out->box.position >= taken_along) {
-            taken_along = tm_outbox_end(&out->box);
-            if (out->box.len == 0 || others_wait(conn) || passes == EXTRA_PASSES)
-                return 0;
-            if (++passes == EXTRA_PASSES)
-                out->staying = false;
-        }
-        ssize_t n = write_once(conn, put->message);
-        if (n > 0)
-            continue;
-        if (n == -EAGAIN && !stays && is_done(out, put))
-            return 0;
-        int r = wait_or_stop(conn, put, n);
-        if (r < 0)
-            return r;
-    }
-    return out->error;
-}
-
-/*
- * Takes the free turn, writes, and frees it. What was queued goes before a message; one that has
- * begun is accepted, for whose rest there is room.
- */
-static int lead(tcpmsg_conn *conn, tm_put put)
-{
-    tm_out *out = &conn->out;
-    uint8_t row[ROW_MOST];
-    tm_message in_a_row;
-    struct iovec part;
-    if (put.message && tm_message_size(put.message) <= sizeof row) {
-        tm_message_line_up(put.message, row, &in_a_row, &part);
-        put.message = &in_a_row;
-    }
-    out->busy = true;
-    out->offered = false;
-    out->leaving = out->box.len;
-    out->staying = put.deadline == TM_FOREVER && !(put.flags & TCPMSG_DONTWAIT);
-    int r = write_all(conn, &put);
-    if (is_done(out, &put)) {
-        r = 0;
-    } else if (out->error) {
-        r = out->error;
-    } else if (put.message && put.message->sent > 0) {
-        tm_outbox_keep(&out->box, put.message, put.room);
-        put.room = NULL;
-        r = 0;
-    }
-    tm_outbox_spare(&out->box, put.room);
-    free_turn(conn);
-    return r;
 }
 
 static bool wait_turn(tcpmsg_conn *conn, int64_t deadline)
@@ -254,7 +56,7 @@ static int get_turn(tcpmsg_conn *conn, tm_put *put)
     bool waited = false, in_time = true;
     for (;;) {
         bool queued = waited && !put->message;
-        if (queued && is_done(out, put))
+        if (queued && tm_out_is_done(out, put))
             return 0;
         if (out->error && queued && out->in_call) {
             wait_turn(conn, TM_FOREVER); /* the call may be writing it all the same */
@@ -264,7 +66,7 @@ static int get_turn(tcpmsg_conn *conn, tm_put *put)
             return out->error;
         if (put->message && out->shut)
             return TCPMSG_ECLOSED;
-        if (!put->message && is_done(out, put))
+        if (!put->message && tm_out_is_done(out, put))
             return 0;
         if (!out->busy && (!out->offered || waited))
             return 1;
@@ -296,10 +98,10 @@ static void leave(tcpmsg_conn *conn, const tm_put *put, int answer)
         .target = tm_outbox_end(&out->box), .deadline = put->deadline, .flags = put->flags};
     if (answer < 0)
         rest.flags = TCPMSG_DONTWAIT;
-    if (others_wait(conn))
-        wake_waiting(conn);
+    if (tm_out_others_wait(conn))
+        tm_out_wake_waiting(conn);
     else if (!out->error && out->box.len > 0)
-        lead(conn, rest);
+        tm_out_lead(conn, rest);
 }
 
 int tm_out_put(tcpmsg_conn *conn, tm_put put)
@@ -313,17 +115,15 @@ int tm_out_put(tcpmsg_conn *conn, tm_put put)
         r = put.room ? 1 : TCPMSG_ENOMEM;
     }
     if (r == 1)
-        r = lead(conn, put);
+        r = tm_out_lead(conn, put);
     else if (!out->busy)
         leave(conn, &put, r);
-    if (!out->busy && !others_wait(conn) && out->box.len > 0) {
-        out->unattended = true;
+    if (!out->busy && out->unattended)
         tm_in_nudge(conn); /* the receiver that sleeps looks after it */
-    }
     if (!queued || r == 0)
         return r;
     /* A queued message is accepted, whatever keeps its call from waiting until it is out. */
-    return is_done(out, &put) ? 0 : out->error;
+    return tm_out_is_done(out, &put) ? 0 : out->error;
 }
 
 int tm_out_put_accepted(tcpmsg_conn *conn, int64_t deadline, int flags)
@@ -338,7 +138,8 @@ enum tm_push tm_out_push_locked(tcpmsg_conn *conn)
     enum tm_push left = TM_PUSH_DONE;
     bool fin_is_due = out->shut && !out->fin;
     if (!out->busy && !out->error && (out->box.len > 0 || fin_is_due)) {
-        int r = lead(conn, (tm_put){.target = tm_outbox_end(&out->box), .flags = TCPMSG_DONTWAIT});
+        int r = tm_out_lead(conn,
+                            (tm_put){.target = tm_outbox_end(&out->box), .flags = TCPMSG_DONTWAIT});
         if (!out->error && out->box.len > 0)
             left = r == TCPMSG_ENOMEM ? TM_PUSH_REST : TM_PUSH_WAIT;
         out->unattended = left != TM_PUSH_DONE;
@@ -375,12 +176,12 @@ int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline)
     }
     out->shut = true;
     out->hold_most = 0;
-    wake_waiting(conn);
+    tm_out_wake_waiting(conn);
     while (r == 0 && !out->fin) {
         /* A message that another thread leads is accepted only once that thread leaves it. */
         r = tm_out_put_accepted(conn, deadline, 0);
         if (r == 0 && !out->busy)
-            send_fin_if_due(conn);
+            tm_out_fin_if_due(conn);
         else if (r == 0 && in_time)
             in_time = wait_turn(conn, deadline);
         else if (r == 0)

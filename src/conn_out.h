@@ -20,6 +20,36 @@ typedef struct tm_put {
 int tm_out_put(tcpmsg_conn *conn, tm_put put);
 int tm_out_put_accepted(tcpmsg_conn *conn, int64_t deadline, int flags);
 
+/* All that the call wants out is out. */
+static inline bool tm_out_is_done(const tm_out *out, const tm_put *put)
+{
+    return put->message ? tm_message_is_out(put->message) : out->box.position >= put->target;
+}
+
+/* Whether threads wait for the turn, or for their bytes. */
+static inline bool tm_out_others_wait(const tcpmsg_conn *conn)
+{
+    return conn->waiting && conn->waiting->senders > 0;
+}
+
+static inline void tm_out_wake_waiting(tcpmsg_conn *conn)
+{
+    if (tm_out_others_wait(conn))
+        tm_condition_broadcast(&conn->waiting->out_turn);
+}
+
+/* With the lock held: ends the sending, if it has not ended, and lets the waiting know. */
+int tm_out_end_locked(tcpmsg_conn *conn, int error);
+
+/*
+ * Takes the free turn, writes, and frees it. What was queued goes before a message; one that has
+ * begun is accepted, for whose rest there is room. A thread that holds back a rest does not stay.
+ */
+int tm_out_lead(tcpmsg_conn *conn, tm_put put);
+
+/* With the turn, or the lock while nobody has it. */
+void tm_out_fin_if_due(tcpmsg_conn *conn);
+
 static inline bool tm_out_fits(const tm_out *out, const tm_message *message)
 {
     return tm_outbox_fits(&out->box, tm_message_size(message), out->leaving);

@@ -20,7 +20,7 @@ FLOORS = [
     },
     {
         'conn', 'conn_close', 'conn_in', 'conn_info', 'conn_kept', 'conn_out', 'conn_recv',
-        'conn_send', 'conn_wait', 'conn_why',
+        'conn_send', 'conn_wait', 'conn_why', 'conn_write',
     },
     {'accept', 'dial', 'dialer', 'listen', 'listener', 'listener_unix', 'race'},
     {

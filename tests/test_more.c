@@ -12,6 +12,9 @@
 
 #include <linux/tcp.h>
 
+/* What is held back at most, and what a full segment carries. */
+enum { SEGMENT = 65483 };
+
 /* A pair with one message held back, of which the peer has not seen a byte. */
 static void hold_one(tcpmsg_conn **conn, int *raw)
 {
@@ -36,6 +39,34 @@ static void promise_8_send_without_more_releases(void **state)
     assert_true(raw_has_nothing(raw));
     assert_int_equal(tcpmsg_send(conn, "last", 4, 0), 0);
     assert_true(raw_gets(raw, "held") && raw_gets(raw, "next") && raw_gets(raw, "last"));
+    end_pair(conn, raw);
+}
+
+/* Of a large one full segments leave at once; so do those that it makes with what was held back. */
+static void a_large_messages_last_bytes_are_held_back(void **state)
+{
+    (void)state;
+    tcpmsg_conn *conn;
+    int raw;
+    struct wire sent = {0};
+    size_t length = 2 * SEGMENT + 100;
+    pair(&conn, &raw, NULL);
+    wire_add_filled(&sent, NULL, length, 7);
+    wire_add_filled(&sent, NULL, length, 8);
+    wire_add_message(&sent, NULL, "end", 3);
+    uint8_t *got = calloc(1, sent.count);
+    assert_non_null(got);
+    assert_int_equal(tcpmsg_send(conn, sent.bytes + 4, length, TCPMSG_MORE), 0);
+    assert_true(read_all(raw, got, 2 * SEGMENT));
+    assert_true(raw_has_nothing(raw));
+    assert_int_equal(tcpmsg_send(conn, sent.bytes + length + 8, length, TCPMSG_MORE), 0);
+    assert_true(read_all(raw, got + 2 * SEGMENT, 2 * SEGMENT));
+    assert_true(raw_has_nothing(raw));
+    assert_int_equal(tcpmsg_send(conn, "end", 3, 0), 0);
+    assert_true(read_all(raw, got + 4 * SEGMENT, sent.count - 4 * SEGMENT));
+    assert_memory_equal(got, sent.bytes, sent.count);
+    free(got);
+    wire_free(&sent);
     end_pair(conn, raw);
 }
 
@@ -259,6 +290,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(promise_8_send_without_more_releases),
+        cmocka_unit_test(a_large_messages_last_bytes_are_held_back),
         cmocka_unit_test(promise_8_flush_releases),
         cmocka_unit_test(promise_8_waiting_receive_releases),
         cmocka_unit_test(promise_8_dontwait_receive_releases),
