@@ -73,6 +73,10 @@ class Run:
         self.texts = {}
         self.figures = {}
 
+    def show(self, name, text):
+        """A table that was measured in rounds."""
+        self.texts[name] = f'{text}\n\n{self.rounds} rounds.'
+
     def built(self, ways):
         return {name: way for name, way in ways.items() if (self.bench / way[1]).exists()}
 
@@ -121,19 +125,21 @@ def used_table(ways, measured):
 def one_way(run):
     ways = run.built(ONE_WAY)
     measured, table = compared(run, 'one way', ways, SIZES, RATE, 0)
-    run.texts['one-way'] = table
+    run.show('one-way', table)
     run.texts['one-way-processor'] = used_table(ways, measured['64 B'])
 
 
 def round_trip(run):
     ways = run.built(ROUND_TRIP)
     sizes = {label: SIZES[label] for label in ('64 B', '64 KiB')}
-    _, run.texts['round-trip'] = compared(run, 'round trip', ways, sizes, US, 1)
+    _, table = compared(run, 'round trip', ways, sizes, US, 1)
+    run.show('round-trip', table)
 
 
 def connections(run):
     ways = run.built(CONNECTIONS)
-    _, run.texts['connections'] = compared(run, 'connections', ways, {'a second': 64}, RATE, 0)
+    _, table = compared(run, 'connections', ways, {'a second': 64}, RATE, 0)
+    run.show('connections', table)
 
 
 def echo_table(run, threads):
@@ -168,7 +174,8 @@ def echo_table(run, threads):
 
 
 def echo(run):
-    run.texts['echo'], run.texts['echo-processor'], run.figures['echo'] = echo_table(run, 1)
+    table, run.texts['echo-processor'], run.figures['echo'] = echo_table(run, 1)
+    run.show('echo', table)
 
 
 def echo_threads(run):
@@ -176,7 +183,7 @@ def echo_threads(run):
     for threads in (2, 4):
         table, _, _ = echo_table(run, threads)
         texts.append(f'{threads} threads:\n\n{table}')
-    run.texts['echo-threads'] = '\n\n'.join(texts)
+    run.show('echo-threads', '\n\n'.join(texts))
 
 
 def idle(run):
@@ -237,9 +244,9 @@ def size_and_start(run):
             library, objects = library_of(program)
             size = f'{stripped_size(library):,}'
         rows.append([name, size, objects, f'{series.median(measured[name], "us"):,.0f}'])
-    run.texts['size'] = tables.markdown(
+    run.show('size', tables.markdown(
         ['linked with', 'bytes, stripped', 'objects to load', 'microseconds to start and end'],
-        rows)
+        rows))
 
 
 SECTIONS = {
@@ -260,7 +267,7 @@ def machine():
     compiler = subprocess.run(['cc', '--version'], stdout=subprocess.PIPE, text=True).stdout
     return (f'{len(os.sched_getaffinity(0))} processors ({model.group(1) if model else "?"}), '
             f'{platform.system()} {platform.release().split("-")[0]}, '
-            f'{compiler.splitlines()[0]}, a release build, over 127.0.0.1')
+            f'{compiler.splitlines()[0]}, a release build, over 127.0.0.1.')
 
 
 def main():
@@ -276,7 +283,7 @@ def main():
     echo_servers.HERE = run.bench
     for name in given.only:
         SECTIONS[name](run)
-    run.texts['machine'] = f'{machine()}; medians of {given.rounds} rounds.'
+    run.texts['machine'] = machine()
     series.progress('')
     if given.dry:
         print('\n\n'.join(f'{name}\n\n{text}' for name, text in run.texts.items()))
