@@ -19,10 +19,10 @@ CHARTS = {
                 {'recv', 'each', 'threads'}),
     'round-trip': ('round trip', '64 B', 'Round trip, 64 bytes: microseconds (less is better)', 1,
                    set()),
-    'echo': ('echo', '64x16x64', 'Echo, 64 connections, 16 in flight, 64 bytes: '
-             'million messages a second', 1e-6, set()),
-    'echo-large': ('echo', '16x4x64K', 'Echo, 16 connections, 4 in flight, 64 KiB: '
-                   'thousand messages a second', 1e-3, set()),
+    'echo': ('echo', '64x16x64', 'Echo, 64 connections x 16 in flight, 64 bytes: '
+             'million a second', 1e-6, set()),
+    'echo-large': ('echo', '16x4x64K', 'Echo, 16 connections x 4 in flight, 64 KiB: '
+                   'thousand a second', 1e-3, set()),
 }
 
 
@@ -37,7 +37,7 @@ def script(title, bars, path):
         f'set terminal svg size 760,{60 + 34 * len(bars)} dynamic font "sans-serif,13" '
         'background "#ffffff"',
         f'set output "{path}"',
-        f'set title "{title}" left',
+        f'set title "{title}"',
         'unset border', 'unset xtics', 'unset key', 'set style fill solid noborder',
         f'set yrange [{len(bars) - 0.4}:-0.6]', f'set xrange [0:{1.12 * most}]',
         'set ytics nomirror scale 0 (' + ', '.join(

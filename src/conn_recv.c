@@ -56,6 +56,8 @@ static inline bool view_here(tcpmsg_conn *conn, const void **message, size_t *le
     if (tm_is_kept(conn) || conn->waiting->busy || in->error)
         return false;
     size_t have = tm_buffer_len(buffer);
+    if (have == 0) /* there may be no memory either */
+        return false;
     const uint8_t *bytes = tm_buffer_head(buffer);
     if (!tm_frame_decode_fixed(codec, bytes, have, length) || have - codec->width < *length)
         return false;
