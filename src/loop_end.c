@@ -59,7 +59,7 @@ void tm_member_end(tm_thread *thread, tm_member *member, int why)
     member->stage = TM_ENDING;
     member->why = (int16_t)why;
     member->peer_ended = conn->in.error == TCPMSG_EOF || conn->in.error == TCPMSG_ETRUNCATED;
-    member->u.linger_until = thread->now + linger_ms * TM_MS;
+    member->u.linger_until = tm_now() + linger_ms * TM_MS; /* the pass may have begun long ago */
     member->blocked = NAP_FIRST;
     tm_mutex_lock(&conn->out.lock);
     conn->out.shut = true;
