@@ -138,8 +138,5 @@ def load_command(address, options):
 
 def load(address, processor=None, **options):
     """Runs the load generator, and returns its figures."""
-    run = subprocess.run(load_command(address, options), stdout=subprocess.PIPE, text=True,
-                         preexec_fn=on_processor(processor))
-    if run.returncode != 0:
-        raise SystemExit('the load generator failed: ' + shlex.join(run.args))
-    return series.figures_of(run.stdout)
+    return series.run(load_command(address, options), seconds=None,
+                      preexec_fn=on_processor(processor))

@@ -12,7 +12,7 @@ import argparse
 import statistics
 
 import echo_servers
-from series import in_turn, median, ratio
+from series import measure_in_turn, median, ratio
 
 ROWS = {
     '1x64x64': (1, 64, 64),
@@ -46,9 +46,8 @@ def measure(command, row, arguments, **more):
 
 
 def run_row(name, row, servers, arguments):
-    series = {server: [] for server in servers}
-    for server in in_turn(servers, arguments.rounds):
-        series[server].append(measure(servers[server], row, arguments))
+    series = measure_in_turn(servers, arguments.rounds,
+                             lambda command: measure(command, row, arguments))
     floor = next(iter(series.values()))
     rate = 'messages a second'
     print(f'\n{name} B: connections x messages in flight x size, {arguments.rounds} rounds')
@@ -63,9 +62,9 @@ def run_row(name, row, servers, arguments):
 
 
 def run_round_trip(servers, arguments):
-    series = {server: [] for server in servers}
-    for server in in_turn(servers, arguments.rounds):
-        series[server].append(measure(servers[server], (1, 1, 64), arguments, percentiles=True))
+    series = measure_in_turn(
+        servers, arguments.rounds,
+        lambda command: measure(command, (1, 1, 64), arguments, percentiles=True))
     floor = next(iter(series.values()))
     print(f'\n{ROUND_TRIP} B: microseconds of a round trip, {arguments.rounds} rounds')
     print(f'{"":12}{"median":>10}{"99th":>10}{"ratio":>8}')

@@ -28,15 +28,21 @@ int tm_codec_make(tm_codec *out, const tcpmsg_framing *framing);
 int tm_varint_encode(uint64_t value, uint8_t *prefix);
 int tm_varint_value(const uint8_t *bytes, size_t count, uint64_t *value);
 
-/* `bytes` has at least the prefix's width; 8 bytes are taken at a time where there are so many. */
-static inline uint64_t tm_frame_said(const tm_codec *codec, const uint8_t *bytes, size_t count)
+/* What a prefix of fixed width says, where there are 8 bytes. */
+static inline uint64_t tm_frame_said_8(const tm_codec *codec, const uint8_t *bytes)
 {
-    if (count < 8)
-        return codec->little_endian ? tm_load_little(bytes, codec->width)
-                                    : tm_load_big(bytes, codec->width);
-    if (codec->little_endian)
+    if (TM_RARELY(codec->little_endian))
         return tm_load_little_8(bytes) << codec->spare >> codec->spare;
     return tm_load_big_8(bytes) >> codec->spare;
+}
+
+/* The same where there may be no more than its own width. */
+static inline uint64_t tm_frame_said(const tm_codec *codec, const uint8_t *bytes, size_t count)
+{
+    if (count >= 8)
+        return tm_frame_said_8(codec, bytes);
+    return codec->little_endian ? tm_load_little(bytes, codec->width)
+                                : tm_load_big(bytes, codec->width);
 }
 
 /*
@@ -48,10 +54,7 @@ static inline bool tm_frame_decode_fixed(const tm_codec *codec, const uint8_t *b
 {
     if (codec->width > 8 || count < 8)
         return false;
-    uint64_t said = tm_load_big_8(bytes) >> codec->spare;
-    if (TM_RARELY(codec->little_endian))
-        said = tm_load_little_8(bytes) << codec->spare >> codec->spare;
-    uint64_t value = said - codec->own;
+    uint64_t value = tm_frame_said_8(codec, bytes) - codec->own;
     *length = (size_t)value;
     return value <= codec->most;
 }
