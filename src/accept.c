@@ -35,6 +35,16 @@ static bool is_shortage(int answer)
     return answer == -EMFILE || answer == -ENFILE || answer == -ENOBUFS || answer == -ENOMEM;
 }
 
+void tm_accept_own(const tcpmsg_listener *listener, tcpmsg_conn *conn, int fd,
+                   const tm_sockaddr *peer)
+{
+    tm_conn_own(conn, fd, peer);
+    if (conn->waiting && listener->naps)
+        conn->waiting->naps = TM_NAPS_WORK;
+    if (conn->tcp && !listener->tuned)
+        tm_socket_tune(fd, listener->settings);
+}
+
 /* Waits for a connection, or with `rest` for better times; an abort ends both. */
 static void wait_for_one(tcpmsg_listener *listener, bool rest)
 {
@@ -80,7 +90,7 @@ static int accept_inside(tcpmsg_listener *listener, tcpmsg_conn **out, int flags
         tm_conn_free(conn);
         return fd;
     }
-    tm_conn_own(conn, fd, &peer);
+    tm_accept_own(listener, conn, fd, &peer);
     *out = conn;
     return 0;
 }

@@ -30,7 +30,7 @@ static long number_of(const char *text, size_t digits)
 
 static int parse_unix(tm_address *out, const char *text, const char *name, tm_story *story)
 {
-    struct sockaddr_un *local = &out->local.u.local;
+    struct sockaddr_un *local = &out->known.u.local;
     size_t len = strlen(name);
     if ((name[0] != '/' && name[0] != '@') || len < 2)
         return refuse(story, text, "after unix: comes an absolute path or @name");
@@ -39,12 +39,12 @@ static int parse_unix(tm_address *out, const char *text, const char *name, tm_st
     out->kind = TM_ADDRESS_UNIX;
     local->sun_family = AF_UNIX;
     memcpy(local->sun_path, name, len + 1);
-    out->local.length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + 1);
+    out->known.length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + 1);
     if (name[0] == '@') {
 #ifdef __linux__
         /* unix(7): an abstract name begins with a NUL, and its length alone ends it */
         local->sun_path[0] = '\0';
-        out->local.length--;
+        out->known.length--;
 #else
         return refuse(story, text, "abstract Unix names are Linux's own");
 #endif
@@ -62,9 +62,30 @@ static int parse_fd(tm_address *out, const char *text, const char *number, tm_st
     return 0;
 }
 
-/* "[v6]" or "[v6%zone]": the bytes between the brackets. */
-static bool is_v6_literal(const char *host)
+static void know_v6(tm_address *out, const struct in6_addr *binary)
 {
+    out->known.length = sizeof out->known.u.v6;
+    out->known.u.v6.sin6_family = AF_INET6;
+    out->known.u.v6.sin6_port = htons(out->port);
+    out->known.u.v6.sin6_addr = *binary;
+}
+
+/* Only the usual form, all four numbers; getaddrinfo(3) takes others, too. */
+static void know_v4(tm_address *out)
+{
+    struct in_addr binary;
+    if (inet_pton(AF_INET, out->host, &binary) != 1)
+        return;
+    out->known.length = sizeof out->known.u.v4;
+    out->known.u.v4.sin_family = AF_INET;
+    out->known.u.v4.sin_port = htons(out->port);
+    out->known.u.v4.sin_addr = binary;
+}
+
+/* "[v6]" or "[v6%zone]": the bytes between the brackets; what a zone means is looked up. */
+static bool is_v6_literal(tm_address *out)
+{
+    const char *host = out->host;
     char address[INET6_ADDRSTRLEN];
     size_t len = strcspn(host, "%");
     struct in6_addr binary;
@@ -74,8 +95,10 @@ static bool is_v6_literal(const char *host)
     address[len] = '\0';
     if (inet_pton(AF_INET6, address, &binary) != 1)
         return false;
-    if (host[len] == '\0')
+    if (host[len] == '\0') {
+        know_v6(out, &binary);
         return true;
+    }
     const char *zone = host + len + 1;
     size_t zone_len = strlen(zone);
     return zone_len > 0 && zone_len < IF_NAMESIZE &&
@@ -105,12 +128,12 @@ static int parse_tcp(tm_address *out, const char *text, const char *rest, tm_sto
     out->is_v6 = bracketed;
     out->port = (uint16_t)port;
     if (bracketed)
-        return is_v6_literal(out->host) ? 0
-                                        : refuse(story, text, "no IPv6 address in the brackets");
+        return is_v6_literal(out) ? 0 : refuse(story, text, "no IPv6 address in the brackets");
     if (strchr(out->host, ':'))
         return refuse(story, text, "an IPv6 address stands in brackets: [::1]:5000");
     if (strspn(out->host, LETTERS_AND_DIGITS "-._") != len)
         return refuse(story, text, "a host is letters, digits, '-', '.' and '_'");
+    know_v4(out);
     return 0;
 }
 
@@ -201,13 +224,18 @@ int tm_sockaddr_print(const tm_sockaddr *address, char *text, size_t size)
     return put(text, size, printed);
 }
 
+bool tm_sockaddr_same_port(const tm_sockaddr *one, const tm_sockaddr *other)
+{
+    if (one->u.any.sa_family == AF_INET)
+        return one->u.v4.sin_port == other->u.v4.sin_port;
+    return one->u.v6.sin6_port == other->u.v6.sin6_port;
+}
+
 bool tm_sockaddr_equal(const tm_sockaddr *one, const tm_sockaddr *other)
 {
-    if (one->u.any.sa_family != other->u.any.sa_family)
+    if (one->u.any.sa_family != other->u.any.sa_family || !tm_sockaddr_same_port(one, other))
         return false;
     if (one->u.any.sa_family == AF_INET)
-        return one->u.v4.sin_port == other->u.v4.sin_port &&
-               one->u.v4.sin_addr.s_addr == other->u.v4.sin_addr.s_addr;
-    return one->u.v6.sin6_port == other->u.v6.sin6_port &&
-           memcmp(&one->u.v6.sin6_addr, &other->u.v6.sin6_addr, sizeof one->u.v6.sin6_addr) == 0;
+        return one->u.v4.sin_addr.s_addr == other->u.v4.sin_addr.s_addr;
+    return memcmp(&one->u.v6.sin6_addr, &other->u.v6.sin6_addr, sizeof one->u.v6.sin6_addr) == 0;
 }

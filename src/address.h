@@ -33,7 +33,7 @@ typedef struct tm_address {
     char host[TM_HOST_MAX + 1]; /* TCP: "" is every interface, or this machine */
     bool is_v6;                 /* TCP: host stood in brackets, a literal IPv6 address */
     uint16_t port;              /* TCP */
-    tm_sockaddr local;          /* Unix */
+    tm_sockaddr known;          /* Unix, and a TCP literal; else its length is 0 */
     int fd;                     /* handed down */
 } tm_address;
 
@@ -42,6 +42,9 @@ int tm_address_parse(tm_address *out, const char *text, tm_story *story);
 
 /* 0, or TCPMSG_EBUFSIZE: then nothing is written. TCPMSG_ADDRESS_MAX always fits. */
 int tm_sockaddr_print(const tm_sockaddr *address, char *text, size_t size);
+
+/* Of the same family both: the same port. */
+bool tm_sockaddr_same_port(const tm_sockaddr *one, const tm_sockaddr *other);
 
 /* The same family, address and port. */
 bool tm_sockaddr_equal(const tm_sockaddr *one, const tm_sockaddr *other);

@@ -84,7 +84,7 @@ void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer)
     if (!conn->tcp)
         return;
     memcpy(&conn->peer, &peer->u, sizeof conn->peer);
-    tm_socket_tune(fd, conn->settings);
+    tm_socket_limit(fd, conn->settings);
 }
 
 void tm_conn_free(tcpmsg_conn *conn)
@@ -123,6 +123,8 @@ static int attach(tcpmsg_conn **out, int fd, tm_settings *settings, tm_story *st
         return tm_error_from_errno(-r);
     }
     tm_conn_own(conn, fd, &peer);
+    if (conn->tcp)
+        tm_socket_tune(fd, settings);
     *out = conn;
     return 0;
 }

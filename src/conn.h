@@ -55,6 +55,8 @@ typedef struct tm_in {
     atomic_uint_least64_t bytes;
 } tm_in;
 
+enum tm_naps { TM_NAPS_UNTRIED, TM_NAPS_NEVER, TM_NAPS_WORK };
+
 /* What calls that wait need beside it. A connection that a loop made has none. */
 typedef struct tm_waiting {
     tm_condition out_turn; /* sending: the turn is free, or something went out */
@@ -63,9 +65,11 @@ typedef struct tm_waiting {
     tm_mutex lock; /* of the receiving, and of all below */
     tm_condition in_turn;
     bool busy;          /* a thread has the turn */
-    bool slept;         /* the last receive had to: the next one polls before it reads */
+    bool slept;         /* the last receive had to poll: the next one does before it reads */
+    uint8_t naps;       /* whether it may do so inside of a read: an enum tm_naps */
     unsigned waiting;   /* threads that wait for it */
     size_t read_size;   /* how much one read asks for */
+    size_t expected;    /* the length of the last message, if it was a large one */
     atomic_bool asleep; /* the turn's holder polls: `wake` gets its attention */
     tm_wake wake;       /* opened before the first sleep */
 } tm_waiting;
@@ -92,6 +96,7 @@ struct tcpmsg_conn {
     int fd;
     pid_t maker; /* the process: a forked child only lets go */
     bool tcp;
+    bool why_copied;     /* set by who told it, read at the end of all */
     atomic_bool closing; /* somebody called close; changes under the sending lock */
     atomic_int send_timeout_ms;
     atomic_int os_error;
@@ -130,6 +135,8 @@ void tm_conn_let_go(tcpmsg_conn *conn);
 
 /* What a push left: nothing, bytes that wait for POLLOUT, or for the system to have memory. */
 enum tm_push { TM_PUSH_DONE, TM_PUSH_WAIT, TM_PUSH_REST };
+
+bool tm_out_is_empty(tcpmsg_conn *conn);
 
 /* Writes what it can, FIN too, without waiting. */
 enum tm_push tm_out_push(tcpmsg_conn *conn);
@@ -177,7 +184,8 @@ void tm_in_nudge(tcpmsg_conn *conn);     /* the sleeping receiver looks at the s
 
 /* Ends: conn_why.c */
 
-/* Tells why, if nobody has yet. */
+/* Tells why, if nobody has yet: plainly by a text that stays, which is true when it was told. */
+bool tm_conn_tell_plainly(tcpmsg_conn *conn, const char *text);
 void tm_conn_tell(tcpmsg_conn *conn, const char *format, ...) TM_PRINTF(2, 3);
 void tm_conn_free_story(tcpmsg_conn *conn);
 

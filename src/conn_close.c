@@ -20,7 +20,7 @@ void tcpmsg_abort(tcpmsg_conn *conn)
 {
     if (!conn || !in_maker(conn))
         return;
-    tm_conn_tell(conn, "this program aborted the connection");
+    tm_conn_tell_plainly(conn, "this program aborted the connection");
     tm_out_end(conn, TCPMSG_ECANCELED);
     tm_in_end(conn, TCPMSG_ECANCELED);
     tm_mutex_lock(&conn->out.lock);
@@ -38,8 +38,9 @@ void tcpmsg_abort(tcpmsg_conn *conn)
 int tm_conn_look_acknowledged(tcpmsg_conn *conn, bool *peer_ended)
 {
     ssize_t unacked = tm_socket_unacked(conn->fd);
-    ssize_t n = tm_socket_discard(conn->fd);
-    if (unacked == 0)
+    bool at_end = conn->in.error == TCPMSG_EOF; /* nothing is unread, and nothing comes */
+    ssize_t n = at_end ? 0 : tm_socket_discard(conn->fd);
+    if (unacked == 0 || unacked == 1) /* the FIN at most */
         return 0;
     if (n == 0) {
         *peer_ended = true;
@@ -114,7 +115,7 @@ static int flush_and_shut(tcpmsg_conn *conn, int64_t deadline)
 
 static int end_connection(tcpmsg_conn *conn, int64_t deadline)
 {
-    tm_conn_tell(conn, "this program closed the connection");
+    tm_conn_tell_plainly(conn, "this program closed the connection");
     tm_in_end(conn, TCPMSG_ECANCELED);
     tm_in_take_turn(conn);
     int r = flush_and_shut(conn, deadline);
@@ -125,29 +126,6 @@ static int end_connection(tcpmsg_conn *conn, int64_t deadline)
     tm_out_end(conn, TCPMSG_ECANCELED);
     tm_out_take_turn(conn);
     close_socket(conn);
-    return r;
-}
-
-int tcpmsg_close(tcpmsg_conn *conn)
-{
-    int r = 0;
-    if (!conn)
-        return 0;
-    if (tm_is_kept(conn)) {
-        if (in_maker(conn))
-            tm_kept_close(conn);
-        return 0;
-    }
-    if (!in_maker(conn)) {
-        tm_socket_close(conn->fd);
-        conn->fd = -1;
-    } else if (begin_close(conn)) {
-        r = end_connection(conn, tm_deadline(conn->settings->linger_ms));
-    } else if (tm_is_kept(conn)) { /* since we looked */
-        tm_kept_close(conn);
-        return 0;
-    }
-    tcpmsg_conn_unref(conn);
     return r;
 }
 
@@ -170,9 +148,23 @@ static void leave_to_parent(tcpmsg_conn *conn)
         tm_wake_close(&waiting->wake);
 }
 
+static bool drop_reference(tcpmsg_conn *conn)
+{
+    return atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) == 1;
+}
+
+/* In a forked child, a close of what is not kept. */
+static void close_copy(tcpmsg_conn *conn)
+{
+    tm_socket_close(conn->fd);
+    conn->fd = -1;
+    if (drop_reference(conn))
+        leave_to_parent(conn);
+}
+
 void tcpmsg_conn_unref(tcpmsg_conn *conn)
 {
-    if (!conn || atomic_fetch_sub_explicit(&conn->refs, 1, memory_order_acq_rel) != 1)
+    if (!conn || !drop_reference(conn))
         return;
     if (!in_maker(conn)) {
         leave_to_parent(conn);
@@ -181,4 +173,23 @@ void tcpmsg_conn_unref(tcpmsg_conn *conn)
     if (!tm_is_kept(conn) && begin_close(conn))
         end_connection(conn, tm_now());
     tm_conn_free(conn);
+}
+
+int tcpmsg_close(tcpmsg_conn *conn)
+{
+    int r = 0;
+    if (!conn)
+        return 0;
+    if (!in_maker(conn)) {
+        if (!tm_is_kept(conn))
+            close_copy(conn);
+        return 0;
+    }
+    if (!tm_is_kept(conn) && begin_close(conn))
+        r = end_connection(conn, tm_deadline(conn->settings->linger_ms));
+    if (tm_is_kept(conn)) /* or since we looked */
+        tm_kept_close(conn);
+    else if (drop_reference(conn))
+        tm_conn_free(conn);
+    return r;
 }

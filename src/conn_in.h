@@ -17,6 +17,8 @@ typedef struct tm_receive {
     size_t direct;
     int64_t deadline;
     int64_t spin_until;
+    bool naps;   /* the next read may sleep for a moment */
+    bool napped; /* ... and one has, since the last bytes came */
 } tm_receive;
 
 /* The message at the buffer's head, as far as it has come. */
@@ -94,8 +96,11 @@ static inline ssize_t tm_in_deliver(tcpmsg_conn *conn, const tm_receive *receive
 /* The rest of the message is in the caller's memory already: its beginning joins it. */
 ssize_t tm_in_deliver_direct(tm_in *in, const tm_receive *receive, const tm_head *head);
 
-/* One read of what is missing; tm_socket_read's answer. *drained: the socket has no more now. */
+/* One read of what is missing, or a nap; its answer. *drained: the socket has no more now. */
 ssize_t tm_in_read(tcpmsg_conn *conn, tm_receive *receive, const tm_head *head, bool *drained);
+
+/* What was just received tells how long the next one may be. */
+void tm_in_expect(tcpmsg_conn *conn, ssize_t received);
 
 /* A call that leaves early keeps what it read; the room was had before. */
 void tm_in_keep_direct(tm_in *in, tm_receive *receive, const tm_head *head);

@@ -147,6 +147,14 @@ enum tm_push tm_out_push_locked(tcpmsg_conn *conn)
     return left;
 }
 
+bool tm_out_is_empty(tcpmsg_conn *conn)
+{
+    tm_mutex_lock(&conn->out.lock);
+    bool empty = conn->out.box.len == 0;
+    tm_mutex_unlock(&conn->out.lock);
+    return empty;
+}
+
 enum tm_push tm_out_push(tcpmsg_conn *conn)
 {
     tm_mutex_lock(&conn->out.lock);

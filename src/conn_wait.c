@@ -81,6 +81,37 @@ static void sleep_until(tcpmsg_conn *conn, int64_t deadline, bool no_memory)
         tm_wake_clear(&waiting->wake);
 }
 
+/*
+ * Whether a read may sleep itself, for a moment, which saves the call that polls. Nobody wakes it
+ * but the socket: a rest that another thread's send leaves meanwhile, or a close, waits for it.
+ */
+static bool may_nap(tcpmsg_conn *conn, int64_t deadline)
+{
+    tm_waiting *waiting = conn->waiting;
+    if (waiting->naps == TM_NAPS_NEVER)
+        return false;
+    if (deadline != TM_FOREVER && deadline - tm_now() < TM_SOCKET_NAP)
+        return false;
+    if (waiting->naps == TM_NAPS_UNTRIED)
+        waiting->naps = tm_socket_may_nap(conn->fd) ? TM_NAPS_WORK : TM_NAPS_NEVER;
+    return waiting->naps == TM_NAPS_WORK && !conn->in.error;
+}
+
+/* A receive that may wait, and has nothing yet. */
+static void begin_to_read(tcpmsg_conn *conn, tm_receive *receive, bool *drained)
+{
+    tm_waiting *waiting = conn->waiting;
+    bool slept = waiting->slept;
+    waiting->slept = false;
+    if (conn->settings->spin_us > 0)
+        return;
+    /* What is queued leaves only when there is something to wait for. */
+    receive->naps = may_nap(conn, receive->deadline) && tm_out_is_empty(conn);
+    receive->napped = receive->naps;
+    /* Who had to sleep for the last message finds the socket empty: a read would be wasted. */
+    *drained = slept && !receive->naps && !tm_passed(receive->deadline);
+}
+
 /* The peer keeps us waiting for the rest of a message: from the first time on its clock runs. */
 static bool message_is_late(tcpmsg_conn *conn)
 {
@@ -117,14 +148,22 @@ static int wait_for_more(tcpmsg_conn *conn, tm_receive *receive)
     if (may_spin(conn, receive))
         return 0;
     int64_t limit = conn->in.message_limit;
+    int64_t deadline = limit ? tm_sooner(limit, receive->deadline) : receive->deadline;
     conn->waiting->slept = true;
-    sleep_until(conn, limit ? tm_sooner(limit, receive->deadline) : receive->deadline, false);
+    receive->naps =
+        !receive->napped && may_nap(conn, deadline) && tm_out_push(conn) == TM_PUSH_DONE;
+    if (receive->naps)
+        receive->napped = true;
+    else
+        sleep_until(conn, deadline, false);
     return 0;
 }
 
 /* After a read: 0 to look again, or what the call answers. */
 static int after_read(tcpmsg_conn *conn, tm_receive *receive, ssize_t n)
 {
+    if (n > 0)
+        receive->naps = receive->napped = false;
     if (n > 0)
         return 0;
     if (n == -EAGAIN || n == -EWOULDBLOCK)
@@ -142,10 +181,9 @@ static int after_read(tcpmsg_conn *conn, tm_receive *receive, ssize_t n)
 static ssize_t receive_turn(tcpmsg_conn *conn, tm_receive *receive)
 {
     tm_in *in = &conn->in;
-    /* Who had to sleep for the last message finds the socket empty now: a read would be wasted. */
-    bool waits = conn->waiting->slept && !(receive->flags & TCPMSG_DONTWAIT);
-    bool drained = waits && tm_buffer_len(&in->buffer) == 0;
-    conn->waiting->slept = false;
+    bool drained = false;
+    if (tm_buffer_len(&in->buffer) == 0 && !(receive->flags & TCPMSG_DONTWAIT))
+        begin_to_read(conn, receive, &drained);
     for (;;) {
         tm_head head;
         int whole = tm_in_look(conn, &head);
@@ -228,6 +266,7 @@ ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive)
         return r;
     tm_mutex_unlock(&waiting->lock);
     ssize_t n = receive_turn(conn, &receive);
+    tm_in_expect(conn, n);
     tm_mutex_lock(&waiting->lock);
     free_turn(waiting);
     return n;

@@ -14,14 +14,23 @@
 #define STORY_MOST 400
 
 static const char no_memory[] = "the connection ended, and there was no memory to say why";
+static const char peer_ended[] = "the peer ended the connection";
+
+bool tm_conn_tell_plainly(tcpmsg_conn *conn, const char *text)
+{
+    const char *none = NULL;
+    return !conn->why && atomic_compare_exchange_strong(&conn->why, &none, text);
+}
 
 static void publish(tcpmsg_conn *conn, const char *text)
 {
-    const char *none = NULL;
     char *copy = strdup(text);
     /* Without memory for the story, its shortest form is better than none. */
-    const char *story = copy ? copy : no_memory;
-    if (!atomic_compare_exchange_strong(&conn->why, &none, story))
+    if (!copy)
+        tm_conn_tell_plainly(conn, no_memory);
+    else if (tm_conn_tell_plainly(conn, copy))
+        conn->why_copied = true;
+    else
         free(copy);
 }
 
@@ -39,9 +48,8 @@ void tm_conn_tell(tcpmsg_conn *conn, const char *format, ...)
 
 void tm_conn_free_story(tcpmsg_conn *conn)
 {
-    const char *why = conn->why;
-    if (why != no_memory)
-        free((char *)why);
+    if (conn->why_copied)
+        free((char *)conn->why);
 }
 
 int tm_conn_os_error(tcpmsg_conn *conn, ssize_t answer)
@@ -119,9 +127,8 @@ static void tell_progress(const tcpmsg_conn *conn, const tm_ending *ending, tm_s
 static void tell_cut_off(const tcpmsg_conn *conn, const tm_ending *ending, tm_story *story)
 {
     switch (ending->error) {
-    case TCPMSG_EOF:
     case TCPMSG_ETRUNCATED:
-        tm_story_tell(story, "the peer ended the connection");
+        tm_story_tell(story, "%s", peer_ended);
         break;
     default:
         tm_story_tell(story, "%s", tcpmsg_strerror(ending->error));
@@ -140,8 +147,12 @@ static void tell_cut_off(const tcpmsg_conn *conn, const tm_ending *ending, tm_st
 
 void tm_conn_tell_ending(tcpmsg_conn *conn, const tm_ending *ending)
 {
-    char text[STORY_MOST] = "";
+    char text[STORY_MOST];
     tm_story story = {.text = text, .size = sizeof text};
+    if (ending->error == TCPMSG_EOF) {
+        tm_conn_tell_plainly(conn, peer_ended);
+        return;
+    }
     if (ending->error == TCPMSG_EMSGSIZE) {
         tm_story_tell(&story, "the peer announced a message of %llu bytes, the limit is %zu",
                       (unsigned long long)ending->length, conn->settings->max_message);
@@ -155,7 +166,7 @@ void tm_conn_tell_ending(tcpmsg_conn *conn, const tm_ending *ending)
     } else {
         tell_cut_off(conn, ending, &story);
     }
-    tm_conn_tell(conn, "%s", text);
+    publish(conn, text);
 }
 
 void tm_conn_tell_ending_here(tcpmsg_conn *conn, int error, size_t behind)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
@@ -39,6 +40,7 @@ int tm_dialer_begin(tm_dialer *dialer, const char *text, const tm_settings *sett
                     tm_dial_notify *notify, void *arg)
 {
     *dialer = (tm_dialer){
+        .settings = settings,
         .deadline = tm_deadline(settings->connect_timeout_ms),
         .notify = notify,
         .arg = arg,
@@ -59,25 +61,42 @@ void tm_dialer_end(tm_dialer *dialer)
     dialer->fd = -1;
 }
 
-/* From the host to a race between its addresses; 1: it has begun, 0: still under way. */
-static int resolve(tm_dialer *dialer)
+static int list_known(const tm_dialer *dialer, tm_addresses *found)
 {
-    tm_addresses found;
+    *found = (tm_addresses){calloc(1, sizeof *found->list), 1};
+    if (!found->list)
+        return TCPMSG_ENOMEM;
+    *found->list = dialer->address.known;
+    return 1;
+}
+
+/* 1: *found are the host's addresses, 0: still under way. */
+static int look_up(tm_dialer *dialer, tm_addresses *found)
+{
     int r = 0;
+    if (dialer->address.known.length > 0)
+        return list_known(dialer, found);
     if (!dialer->lookup)
         r = tm_lookup_begin(&dialer->lookup, &dialer->address, false, dialer->deadline,
                             dialer->notify, dialer->arg);
     if (r == 0)
-        r = tm_lookup_step(dialer->lookup, &found, &dialer->story);
+        r = tm_lookup_step(dialer->lookup, found, &dialer->story);
+    if (r > 0) {
+        tm_lookup_end(dialer->lookup);
+        dialer->lookup = NULL;
+    }
+    return r;
+}
+
+/* From the host to a race between its addresses; 1: it has begun, 0: still under way. */
+static int resolve(tm_dialer *dialer)
+{
+    tm_addresses found;
+    int r = look_up(dialer, &found);
     if (r <= 0)
         return r;
-    tm_lookup_end(dialer->lookup);
-    dialer->lookup = NULL;
-    r = tm_race_begin(&dialer->race, found, dialer->text, &dialer->story);
-    if (r < 0)
-        return r;
-    tm_story_tell(&dialer->story, "can't connect to %s", dialer->text);
-    return 1;
+    r = tm_race_begin(&dialer->race, found, dialer->settings, dialer->text, &dialer->story);
+    return r < 0 ? r : 1;
 }
 
 static int step_tcp(tm_dialer *dialer, int *fd, tm_sockaddr *peer)
@@ -88,6 +107,7 @@ static int step_tcp(tm_dialer *dialer, int *fd, tm_sockaddr *peer)
     r = tm_race_step(&dialer->race, fd, peer);
     if (r != 0 || !tm_passed(dialer->deadline))
         return r;
+    tm_race_begin_story(&dialer->race);
     tm_story_add(&dialer->story, ", no answer in time");
     return TCPMSG_ETIMEDOUT;
 }
@@ -117,7 +137,7 @@ static int try_unix(tm_dialer *dialer)
         dialer->fd = tm_socket_open(AF_UNIX);
     int r = dialer->fd;
     if (r >= 0)
-        r = tm_socket_connect(dialer->fd, &dialer->address.local);
+        r = tm_socket_connect(dialer->fd, &dialer->address.known);
     switch (r) {
     case 0:
     case -EISCONN:
@@ -142,7 +162,7 @@ static int step_unix(tm_dialer *dialer, int *fd, tm_sockaddr *peer)
         dialer->next_try = tm_now() + dialer->pause;
     } else if (r > 0) {
         *fd = dialer->fd;
-        *peer = dialer->address.local;
+        *peer = dialer->address.known;
         dialer->fd = -1;
     }
     return r;

@@ -30,6 +30,7 @@ typedef tm_lookup_notify tm_dial_notify;
 typedef struct tm_dialer {
     tm_address address;
     char text[TM_DIALED_MOST + 1]; /* the address as the caller wrote it */
+    const tm_settings *settings;   /* the driver's, which outlives the dialer */
     int64_t deadline;
     tm_dial_notify *notify;
     void *arg;

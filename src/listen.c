@@ -17,8 +17,7 @@ static int fail(tm_story *story, const char *text, int answer)
 }
 
 /* Opens, binds and listens; the socket or -errno. */
-static int try_address(const tcpmsg_listener *listener, const tm_sockaddr *address,
-                       bool both_families)
+static int try_address(tcpmsg_listener *listener, const tm_sockaddr *address, bool both_families)
 {
     int family = address->u.any.sa_family;
     int fd = tm_socket_open(family);
@@ -29,6 +28,10 @@ static int try_address(const tcpmsg_listener *listener, const tm_sockaddr *addre
         r = tm_unix_listen(fd, address, backlog);
     } else {
         r = tm_socket_share(fd, family, both_families, listener->settings);
+        listener->tuned = TM_SOCKETS_INHERIT;
+        if (listener->tuned)
+            tm_socket_tune(fd, listener->settings);
+        listener->naps = listener->tuned && tm_socket_limit_naps(fd);
         if (r == 0)
             r = tm_socket_bind(fd, address);
         if (r == 0)
@@ -42,7 +45,7 @@ static int try_address(const tcpmsg_listener *listener, const tm_sockaddr *addre
 }
 
 /* Every interface: IPv6 and IPv4 in one socket, or IPv4 alone where there is no IPv6. */
-static int listen_everywhere(const tcpmsg_listener *listener, uint16_t port)
+static int listen_everywhere(tcpmsg_listener *listener, uint16_t port)
 {
     tm_sockaddr v6 = {.length = sizeof v6.u.v6, .u.v6 = {.sin6_family = AF_INET6}};
     tm_sockaddr v4 = {.length = sizeof v4.u.v4, .u.v4 = {.sin_family = AF_INET}};
@@ -54,7 +57,7 @@ static int listen_everywhere(const tcpmsg_listener *listener, uint16_t port)
 }
 
 /* The first of a name's addresses that can be had, IPv4 before IPv6: what most dial. */
-static int listen_at_one(const tcpmsg_listener *listener, const tm_addresses *addresses)
+static int listen_at_one(tcpmsg_listener *listener, const tm_addresses *addresses)
 {
     int r = -EADDRNOTAVAIL;
     for (int v6 = 0; v6 <= 1; v6++)
@@ -122,7 +125,7 @@ int tm_listen_at(tcpmsg_listener *listener, const char *text, tm_story *story)
         return r;
     switch (address.kind) {
     case TM_ADDRESS_UNIX:
-        return listen_unix(listener, &address.local, text, story);
+        return listen_unix(listener, &address.known, text, story);
     case TM_ADDRESS_FD:
         return listen_handed_down(listener, address.fd, text, story);
     default:

@@ -19,6 +19,8 @@ struct tcpmsg_listener {
     int fd;
     pid_t maker; /* the process: a forked child only lets go */
     tm_settings *settings;
+    bool naps;  /* reads of what it accepts may */
+    bool tuned; /* before it began to listen: what it accepts inherits that */
     atomic_bool canceled;
     tm_wake wake;     /* signalled by abort, and never cleared */
     pid_t wake_owner; /* a forked child opens one of its own */
@@ -42,6 +44,10 @@ int tm_listener_own_wake(tcpmsg_listener *listener);
 
 /* So many connections in a row that died in the queue are no cause to rest. */
 #define TM_ACCEPT_FAILURES 16
+
+/* Gives a connection the socket that was accepted for it, tuned. */
+void tm_accept_own(const tcpmsg_listener *listener, tcpmsg_conn *conn, int fd,
+                   const tm_sockaddr *peer);
 
 /* What accept(2) says of a connection that died in the queue: the next one may be well. */
 bool tm_accept_is_passing(int answer);

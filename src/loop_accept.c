@@ -28,15 +28,16 @@ static int let_in(tm_door *door)
 {
     tm_sockaddr peer;
     tm_thread *thread = tm_loop_lightest(door->loop);
-    tcpmsg_conn *conn = tm_conn_make_kept(door->listener->settings, &thread->keeper);
+    const tcpmsg_listener *listener = door->listener;
+    tcpmsg_conn *conn = tm_conn_make_kept(listener->settings, &thread->keeper);
     if (!conn)
         return -ENOMEM;
-    int fd = tm_socket_accept(door->listener->fd, &peer);
+    int fd = tm_socket_accept(listener->fd, &peer);
     if (fd < 0) {
         tm_conn_free(conn);
         return fd;
     }
-    tm_conn_own(conn, fd, &peer);
+    tm_accept_own(listener, conn, fd, &peer);
     tm_member_begin(conn, door->service, TM_JOINING);
     return 0;
 }

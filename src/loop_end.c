@@ -40,7 +40,7 @@ void tm_member_end(tm_thread *thread, tm_member *member, int why)
     int linger_ms = conn->settings->linger_ms;
     if (member->stage == TM_DIALING) {
         tm_dial_drop(thread, member);
-        tm_conn_tell(conn, "the loop was stopped");
+        tm_conn_tell_plainly(conn, "the loop was stopped");
         tm_member_finish(thread, member, why);
         return;
     }
@@ -54,8 +54,8 @@ void tm_member_end(tm_thread *thread, tm_member *member, int why)
     }
     if (why == TCPMSG_EOF)
         tm_conn_tell_ending_here(conn, why, 0);
-    tm_conn_tell(conn, why == TCPMSG_ECANCELED ? "the loop was stopped"
-                                               : "this program closed the connection");
+    tm_conn_tell_plainly(conn, why == TCPMSG_ECANCELED ? "the loop was stopped"
+                                                       : "this program closed the connection");
     member->stage = TM_ENDING;
     member->why = (int16_t)why;
     member->peer_ended = conn->in.error == TCPMSG_EOF || conn->in.error == TCPMSG_ETRUNCATED;
@@ -155,7 +155,7 @@ void tm_member_finish(tm_thread *thread, tm_member *member, int why)
     tcpmsg_loop *loop = thread->loop;
     const tcpmsg_callbacks *callbacks = &member->service->callbacks;
     bool tell = member->opened || member->stage == TM_DIALING;
-    tm_conn_tell(conn, "%s", tcpmsg_strerror(why));
+    tm_conn_tell_plainly(conn, tcpmsg_strerror(why));
     member->stage = TM_OVER;
     bool attended = retire(thread, member);
     if (tell && callbacks->on_close)

@@ -128,7 +128,7 @@ static void look_at_hangup(tm_thread *thread, tm_member *member)
         int told = tm_conn_os_error(conn, error);
         tm_out_end(conn, told);
         if (member->paused) {
-            tm_conn_tell(conn, "%s", tcpmsg_strerror(told));
+            tm_conn_tell_plainly(conn, tcpmsg_strerror(told));
             tm_in_end(conn, told);
         } /* else what had come before it is read first, and then its end */
         tm_member_attend(member);
@@ -225,7 +225,7 @@ void tm_member_join(tm_thread *thread, tm_member *member)
     if (callbacks->on_open)
         callbacks->on_open(conn, member->service->arg);
     if (r < 0) {
-        tm_conn_tell(conn, "the loop can't watch one more connection");
+        tm_conn_tell_plainly(conn, "the loop can't watch one more connection");
         tm_member_finish(thread, member, tm_error_from_errno(-r));
     } else if (thread->stopping) {
         tm_member_end(thread, member, TCPMSG_ECANCELED);

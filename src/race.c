@@ -28,13 +28,15 @@ static void interleave(tm_sockaddr *to, const tm_addresses *from)
     }
 }
 
-int tm_race_begin(tm_race *race, tm_addresses addresses, const char *asked, tm_story *story)
+int tm_race_begin(tm_race *race, tm_addresses addresses, const tm_settings *settings,
+                  const char *asked, tm_story *story)
 {
     tm_sockaddr *ordered = calloc(addresses.count, sizeof *ordered);
     *race = (tm_race){
         .addresses = {ordered, addresses.count},
         .fds = calloc(addresses.count, sizeof *race->fds),
         .attempts = calloc(addresses.count, sizeof *race->attempts),
+        .settings = settings,
         .asked = asked,
         .story = story,
     };
@@ -74,6 +76,12 @@ static int weight(int error)
     }
 }
 
+void tm_race_begin_story(tm_race *race)
+{
+    if (race->noted == 0)
+        tm_story_tell(race->story, "can't connect to %s", race->asked);
+}
+
 static void note_failure(tm_race *race, size_t attempt, int number, const char *reason)
 {
     char text[TCPMSG_ADDRESS_MAX] = "";
@@ -82,6 +90,7 @@ static void note_failure(tm_race *race, size_t attempt, int number, const char *
     if (race->error == 0 || weight(error) > weight(race->error))
         race->error = error;
     tm_sockaddr_print(&race->addresses.list[attempt], text, sizeof text);
+    tm_race_begin_story(race);
     tm_story_add(race->story, "%s %s", race->noted++ > 0 ? "," : ":",
                  reason ? reason : strerror(number));
     if (strcmp(text, race->asked) != 0)
@@ -90,22 +99,23 @@ static void note_failure(tm_race *race, size_t attempt, int number, const char *
 }
 
 /* tcp(7): a dial to a free local port can meet itself in the handshake, and would succeed. */
-static bool met_itself(int fd)
+static bool met_itself(int fd, const tm_sockaddr *dialed)
 {
     tm_sockaddr local, peer;
-    return tm_socket_local(fd, &local) == 0 && tm_socket_peer(fd, &peer) == 0 &&
-           tm_sockaddr_equal(&local, &peer);
+    return tm_socket_local(fd, &local) == 0 && tm_sockaddr_same_port(&local, dialed) &&
+           tm_socket_peer(fd, &peer) == 0 && tm_sockaddr_equal(&local, &peer);
 }
 
 /* A connect has ended, well or with -errno; true when the race is won. */
 static bool judge(tm_race *race, int fd, size_t attempt, int answer)
 {
-    if (answer == 0 && !met_itself(fd))
+    bool alone = answer == 0 && met_itself(fd, &race->addresses.list[attempt]);
+    if (answer == 0 && !alone)
         return true;
-    if (answer == 0)
+    if (alone)
         tm_socket_reset(fd); /* an orderly end would hold the port in TIME-WAIT */
     tm_socket_close(fd);
-    if (answer == 0)
+    if (alone)
         note_failure(race, attempt, ECONNREFUSED, "it met only itself: nobody listens");
     else
         note_failure(race, attempt, -answer, NULL);
@@ -123,6 +133,7 @@ static int start_next(tm_race *race)
         note_failure(race, attempt, -fd, NULL);
         return -1;
     }
+    tm_socket_tune(fd, race->settings);
     int r = tm_socket_connect(fd, address);
     if (r != -EINPROGRESS)
         return judge(race, fd, attempt, r) ? fd : -1;

@@ -24,7 +24,7 @@ struct tm_lookup {
     tm_lookup_notify *notify; /* NULL: nobody wants to know (any more) */
     void *arg;
     int64_t deadline;
-    pid_t maker; /* the process: a forked child has no such thread */
+    pid_t maker; /* of the thread, the process: a forked child has none */
     struct addrinfo hints;
     char host[TM_HOST_MAX + 1];
     char port[6];
@@ -109,6 +109,7 @@ static int start_thread(tm_lookup *lookup)
 {
     pthread_t thread;
     lookup->in_thread = true;
+    lookup->maker = getpid();
     lookup->holders = 2;
     int r = tm_worker_start(&thread, run, lookup);
     if (r == 0)
@@ -129,7 +130,6 @@ static tm_lookup *make(const tm_address *address, bool passive, int64_t deadline
         goto fail_lock;
     lookup->holders = 1;
     lookup->deadline = deadline;
-    lookup->maker = getpid();
     lookup->hints = (struct addrinfo){
         .ai_family = address->is_v6 ? AF_INET6 : AF_UNSPEC,
         .ai_socktype = SOCK_STREAM,
@@ -199,7 +199,7 @@ int tm_lookup_step(tm_lookup *lookup, tm_addresses *out, tm_story *story)
 
 void tm_lookup_end(tm_lookup *lookup)
 {
-    if (!lookup || lookup->maker != getpid())
+    if (!lookup || (lookup->in_thread && lookup->maker != getpid()))
         return;
     pthread_mutex_lock(&lookup->lock);
     lookup->notify = NULL;

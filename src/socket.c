@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -69,7 +70,7 @@ int tm_socket_open(int family)
 
 static int accept_one(int fd, tm_sockaddr *peer)
 {
-    return answer(accept4(fd, &peer->u.any, &peer->length, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    return answer(accept4(fd, &peer->u.any, &peer->length, SOCK_CLOEXEC));
 }
 
 #else
@@ -114,11 +115,24 @@ int tm_socket_listen(int fd, int backlog)
     return answer(listen(fd, backlog));
 }
 
-int tm_socket_connect(int fd, const tm_sockaddr *address)
+static int connect_once(int fd, const tm_sockaddr *address)
 {
     int r = answer(connect(fd, &address->u.any, address->length));
     /* connect(2): an interrupted one goes on in the background, like one in progress. */
     return r == -EINTR ? -EINPROGRESS : r;
+}
+
+int tm_socket_connect(int fd, const tm_sockaddr *address)
+{
+    int r = connect_once(fd, address);
+#ifdef __linux__
+    /* Over loopback it is over when the call returns; the next one tells how it went. */
+    if (r == -EINPROGRESS && address->u.any.sa_family != AF_UNIX)
+        r = connect_once(fd, address);
+    if (r == -EALREADY)
+        r = -EINPROGRESS;
+#endif
+    return r;
 }
 
 int tm_socket_pending_error(int fd)
@@ -130,20 +144,63 @@ int tm_socket_pending_error(int fd)
     return -error;
 }
 
-ssize_t tm_socket_read(int fd, struct iovec *parts, int count)
+static ssize_t read_once(int fd, struct iovec *parts, int count, int flags)
 {
     ssize_t n;
     if (count == 1) {
-        do
-            n = recv(fd, parts[0].iov_base, parts[0].iov_len, MSG_DONTWAIT);
-        while (n < 0 && errno == EINTR);
+        n = recv(fd, parts[0].iov_base, parts[0].iov_len, flags);
     } else {
         struct msghdr header = {.msg_iov = parts, .msg_iovlen = (unsigned)count};
-        do
-            n = recvmsg(fd, &header, MSG_DONTWAIT);
-        while (n < 0 && errno == EINTR);
+        n = recvmsg(fd, &header, flags);
     }
     return n < 0 ? -errno : n;
+}
+
+ssize_t tm_socket_read(int fd, struct iovec *parts, int count)
+{
+    ssize_t n;
+    do
+        n = read_once(fd, parts, count, MSG_DONTWAIT);
+    while (n == -EINTR);
+    return n;
+}
+
+#if NEEDS_NONBLOCK
+
+bool tm_socket_limit_naps(int fd)
+{
+    (void)fd;
+    return false;
+}
+
+bool tm_socket_may_nap(int fd)
+{
+    (void)fd;
+    return false;
+}
+
+#else
+
+bool tm_socket_limit_naps(int fd)
+{
+    struct timeval nap = {.tv_usec = TM_SOCKET_NAP / 1000};
+    return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &nap, sizeof nap) == 0;
+}
+
+bool tm_socket_may_nap(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || (flags & O_NONBLOCK && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0))
+        return false;
+    return tm_socket_limit_naps(fd);
+}
+
+#endif
+
+ssize_t tm_socket_nap(int fd, struct iovec *parts, int count)
+{
+    ssize_t n = read_once(fd, parts, count, 0);
+    return n == -EINTR ? -EAGAIN : n;
 }
 
 ssize_t tm_socket_write(int fd, struct iovec *parts, int count)
@@ -238,7 +295,6 @@ enum tm_socket_kind tm_socket_kind(int fd)
 void tm_socket_tune(int fd, const tm_settings *settings)
 {
     set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    set_int(fd, SOL_SOCKET, SO_KEEPALIVE, settings->keepalive_s > 0);
     if (settings->keepalive_s > 0) {
 #ifdef TCP_KEEPIDLE
         set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, settings->keepalive_s);
@@ -248,6 +304,11 @@ void tm_socket_tune(int fd, const tm_settings *settings)
         set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
 #endif
     }
+    set_int(fd, SOL_SOCKET, SO_KEEPALIVE, settings->keepalive_s > 0);
+}
+
+void tm_socket_limit(int fd, const tm_settings *settings)
+{
 #ifdef TCP_USER_TIMEOUT
     if (settings->user_timeout_ms > 0)
         set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, settings->user_timeout_ms);
@@ -291,24 +352,10 @@ int tm_socket_wait(struct pollfd *fds, nfds_t count, int64_t deadline)
 
 #ifdef __linux__
 
-/* The states in which a FIN of ours is under way. */
-static bool fin_is_out(int fd)
-{
-    struct tcp_info tcp = {0};
-    socklen_t length = sizeof tcp;
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &tcp, &length) < 0)
-        return false;
-    return tcp.tcpi_state == TCP_FIN_WAIT1 || tcp.tcpi_state == TCP_CLOSING ||
-           tcp.tcpi_state == TCP_LAST_ACK;
-}
-
 ssize_t tm_socket_unacked(int fd)
 {
     int bytes = 0;
-    if (ioctl(fd, SIOCOUTQ, &bytes) < 0)
-        return -errno;
-    /* tcp(7): the queue counts the FIN as one byte, and it is the last of them. */
-    return bytes == 1 && fin_is_out(fd) ? 0 : bytes;
+    return ioctl(fd, SIOCOUTQ, &bytes) < 0 ? -errno : bytes;
 }
 
 void tm_socket_tcp_info(int fd, tm_tcp_info *info)

@@ -10,11 +10,12 @@
 #include <sys/uio.h>
 
 #include "address.h"
+#include "clock.h"
 #include "settings.h"
 
 /*
  * Every system call on a socket is made here. All of them answer 0 or more, or -errno; none
- * blocks but tm_socket_wait; none raises SIGPIPE; every descriptor is close-on-exec; an
+ * blocks but tm_socket_wait and tm_socket_nap; none raises SIGPIPE; every descriptor is close-on-exec; an
  * interrupted call goes on by itself.
  */
 
@@ -32,6 +33,16 @@ int tm_socket_pending_error(int fd);                       /* -SO_ERROR, or 0 */
 ssize_t tm_socket_read(int fd, struct iovec *parts, int count);
 ssize_t tm_socket_write(int fd, struct iovec *parts, int count);
 
+/*
+ * A read that sleeps at most TM_SOCKET_NAP for its first byte, after tm_socket_may_nap has
+ * answered true for this descriptor: one system call where poll(2) would be a second one. -EAGAIN
+ * when nothing came, or a signal did; only an end of the socket's own wakes it earlier.
+ */
+#define TM_SOCKET_NAP (20 * TM_MS)
+bool tm_socket_may_nap(int fd);
+bool tm_socket_limit_naps(int fd); /* does where O_NONBLOCK is not set; of a listener: for its */
+ssize_t tm_socket_nap(int fd, struct iovec *parts, int count);
+
 /* Reads and throws away, at most 1 MiB; 0: the peer has ended. */
 ssize_t tm_socket_discard(int fd);
 
@@ -45,12 +56,26 @@ int tm_socket_peer(int fd, tm_sockaddr *address);
 enum tm_socket_kind { TM_SOCKET_CONNECTED, TM_SOCKET_LISTENING, TM_SOCKET_OTHER };
 enum tm_socket_kind tm_socket_kind(int fd);
 
-/* What a connection and a listener need set; what the system can't do is left as it is. */
+/*
+ * What a connection and a listener need set; what the system can't do is left as it is. A TCP
+ * socket is tuned before it connects or listens where that is possible: it costs less, what is
+ * sent first leaves sooner, and what is accepted inherits it. The limit of user_timeout_ms is for
+ * connected ones: it would be the connect's, too.
+ */
+#ifdef __linux__
+#define TM_SOCKETS_INHERIT true
+#else
+#define TM_SOCKETS_INHERIT false
+#endif
 void tm_socket_tune(int fd, const tm_settings *settings);
+void tm_socket_limit(int fd, const tm_settings *settings);
 int tm_socket_share(int fd, int family, bool both_families, const tm_settings *settings);
 int tm_socket_own(int fd, bool nonblocking); /* close-on-exec, perhaps O_NONBLOCK */
 
-/* What the peer's TCP has not acknowledged, a lone FIN apart; -ENOSYS where nobody tells. */
+/*
+ * How many bytes the peer's TCP has not acknowledged, a FIN of ours counted as one, the last of
+ * them; -ENOSYS where nobody tells.
+ */
 ssize_t tm_socket_unacked(int fd);
 
 typedef struct tm_tcp_info {

@@ -8,11 +8,17 @@
 #include <string.h>
 #include <unistd.h>
 
+/* The counts begin anew. */
+static void watch(const tcpmsg_conn *conn, const struct faults *wanted)
+{
+    faults_begin(wanted);
+    faults_on(tcpmsg_conn_fd(conn));
+}
+
 static void watched_pair(tcpmsg_conn **conn, int *raw, const struct faults *wanted)
 {
     pair_unix(conn, raw, NULL);
-    faults_begin(wanted);
-    faults_on(tcpmsg_conn_fd(*conn));
+    watch(*conn, wanted);
 }
 
 static void end_pair(tcpmsg_conn *conn, int raw)
@@ -92,6 +98,57 @@ static void a_giant_is_read_straight_into_the_callers_buffer(void **state)
     end_pair(writer.conn, writer.raw);
 }
 
+/* As long as the last one: each has its place before it comes, and is there after one read. */
+static void large_messages_are_one_read_each(void **state)
+{
+    (void)state;
+    enum { COUNT_OF_THEM = 20 };
+    tcpmsg_conn *conn;
+    int raw;
+    struct wire wire = {0};
+    char *large = malloc(64 * KIB);
+    assert_non_null(large);
+    wire_add_filled(&wire, NULL, 64 * KIB, 9);
+    watched_pair(&conn, &raw, &(struct faults){.into = large, .into_size = 64 * KIB});
+    for (int i = 0; i < COUNT_OF_THEM; i++) {
+        if (i == 1)
+            watch(conn, &(struct faults){.into = large, .into_size = 64 * KIB});
+        assert_true(write_all(raw, wire.bytes, wire.count));
+        assert_int_equal(tcpmsg_recv(conn, large, 64 * KIB, 0), 64 * KIB);
+        assert_true(is_filled(large, 64 * KIB, 9));
+    }
+    assert_int_equal(reads_made, COUNT_OF_THEM - 1);
+    assert_int_equal(bytes_into, (COUNT_OF_THEM - 1) * 64 * KIB);
+    wire_free(&wire);
+    free(large);
+    end_pair(conn, raw);
+}
+
+static ssize_t receive_one(struct call *call)
+{
+    char text[8];
+    return tcpmsg_recv(call->conn, text, sizeof text, 0);
+}
+
+/* Who waits does so inside of its read; after a while in poll(2), where others can wake it. */
+static void a_message_that_is_waited_for_is_one_read(void **state)
+{
+    (void)state;
+    struct call receiver = {.body = receive_one};
+    watched_pair(&receiver.conn, &receiver.raw, &(struct faults){0});
+    bool waited_briefly = false;
+    for (int i = 0; i < 200 && !waited_briefly; i++) {
+        watch(receiver.conn, &(struct faults){0});
+        call_start_asleep(&receiver);
+        assert_true(raw_send(receiver.raw, "short"));
+        assert_int_equal(call_finish(&receiver), 5);
+        waited_briefly = polls_made == 0;
+        assert_int_equal(reads_made, waited_briefly ? 1 : 2);
+    }
+    assert_true(waited_briefly);
+    end_pair(receiver.conn, receiver.raw);
+}
+
 static void dontwait_never_polls(void **state)
 {
     (void)state;
@@ -154,6 +211,8 @@ int main(void)
         cmocka_unit_test(a_message_is_one_write),
         cmocka_unit_test(many_small_messages_are_one_read),
         cmocka_unit_test(a_giant_is_read_straight_into_the_callers_buffer),
+        cmocka_unit_test(large_messages_are_one_read_each),
+        cmocka_unit_test(a_message_that_is_waited_for_is_one_read),
         cmocka_unit_test(dontwait_never_polls),
         cmocka_unit_test(what_others_send_meanwhile_is_gathered),
     };

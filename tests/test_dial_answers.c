@@ -56,13 +56,25 @@ static void each_answer_to_a_tcp_dial_has_its_error(void **state)
         {CALL_socket, EMFILE, TCPMSG_EMFILE},
         {CALL_socket, ENFILE, TCPMSG_EMFILE},
         {CALL_socket, EAFNOSUPPORT, TCPMSG_EUNREACHABLE},
-        {CALL_getaddrinfo, EAI_MEMORY, TCPMSG_ENOMEM},
-        {CALL_getaddrinfo, EAI_FAIL, TCPMSG_ERESOLVE},
-        {CALL_malloc, ENOMEM, TCPMSG_ENOMEM},
         {CALL_calloc, ENOMEM, TCPMSG_ENOMEM},
     };
     for (size_t i = 0; i < COUNT(answers); i++)
         expect_answer("127.0.0.1:1", &answers[i]);
+}
+
+/* "127.1" is an address, too, but not one that is known without a look-up. */
+static void each_answer_to_a_look_up_has_its_error(void **state)
+{
+    (void)state;
+    static const struct answer answers[] = {
+        {CALL_getaddrinfo, EAI_MEMORY, TCPMSG_ENOMEM},
+        {CALL_getaddrinfo, EAI_FAIL, TCPMSG_ERESOLVE},
+        {CALL_malloc, ENOMEM, TCPMSG_ENOMEM},
+        {CALL_calloc, ENOMEM, TCPMSG_ENOMEM},
+        {CALL_connect, ECONNREFUSED, TCPMSG_EREFUSED},
+    };
+    for (size_t i = 0; i < COUNT(answers); i++)
+        expect_answer("127.1:1", &answers[i]);
 }
 
 static void each_answer_to_a_unix_dial_has_its_error(void **state)
@@ -133,6 +145,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_answer_to_a_tcp_dial_has_its_error),
+        cmocka_unit_test(each_answer_to_a_look_up_has_its_error),
         cmocka_unit_test(each_answer_to_a_unix_dial_has_its_error),
         cmocka_unit_test(a_path_of_something_else_is_EREFUSED),
         cmocka_unit_test(a_dial_goes_on_when_poll_fails),

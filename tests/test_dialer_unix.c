@@ -50,7 +50,7 @@ static int step(struct run *run, int *fd)
     tm_sockaddr peer = {0};
     int result = tm_dialer_step(&run->dialer, fd, &peer);
     if (result == 1)
-        assert_true(tm_sockaddr_equal(&peer, &run->dialer.address.local));
+        assert_true(tm_sockaddr_equal(&peer, &run->dialer.address.known));
     return result;
 }
 

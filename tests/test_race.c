@@ -44,6 +44,8 @@ struct run {
     int descriptors;
 };
 
+static const tm_settings no_settings;
+
 static void begin(struct run *run, const tm_sockaddr *addresses, size_t count, const char *asked)
 {
     *run = (struct run){.allocations = allocations(), .descriptors = count_descriptors()};
@@ -51,7 +53,7 @@ static void begin(struct run *run, const tm_sockaddr *addresses, size_t count, c
     tm_addresses list = {calloc(count, sizeof *addresses), count};
     assert_non_null(list.list);
     memcpy(list.list, addresses, count * sizeof *addresses);
-    assert_int_equal(tm_race_begin(&run->race, list, asked, &run->story), 0);
+    assert_int_equal(tm_race_begin(&run->race, list, &no_settings, asked, &run->story), 0);
 }
 
 static void end(struct run *run)
@@ -150,7 +152,7 @@ static void no_memory_frees_all_that_was_handed_over(void **state)
         long before = allocations();
         tm_addresses list = {calloc(2, sizeof(tm_sockaddr)), 2};
         call_fails_later(CALL_calloc, 1, after);
-        assert_int_equal(tm_race_begin(&race, list, "name:1", NULL), TCPMSG_ENOMEM);
+        assert_int_equal(tm_race_begin(&race, list, &no_settings, "name:1", NULL), TCPMSG_ENOMEM);
         assert_int_equal(calls_failed(), 1);
         assert_int_equal(allocations(), before);
     }
@@ -179,8 +181,8 @@ static void nobody_there_is_EREFUSED_and_each_address_is_told(void **state)
     begin(&run, addresses, COUNT(addresses), "name:1");
     expect_lost(&run, TCPMSG_EREFUSED);
     char wanted[200];
-    snprintf(wanted, sizeof wanted, ": %s (%s), %s (%s)", strerror(ECONNREFUSED), ports.closed,
-             strerror(ECONNREFUSED), ports.closed);
+    snprintf(wanted, sizeof wanted, "can't connect to name:1: %s (%s), %s (%s)",
+             strerror(ECONNREFUSED), ports.closed, strerror(ECONNREFUSED), ports.closed);
     assert_string_equal(run.text, wanted);
     end(&run);
     close_ports(&ports);
@@ -197,7 +199,8 @@ static void an_address_that_was_asked_for_is_not_repeated(void **state)
     const tm_sockaddr address = v4(ports.closed);
     begin(&run, &address, 1, ports.closed);
     expect_lost(&run, TCPMSG_EREFUSED);
-    snprintf(wanted, sizeof wanted, ": %s", strerror(ECONNREFUSED));
+    snprintf(wanted, sizeof wanted, "can't connect to %s: %s", ports.closed,
+             strerror(ECONNREFUSED));
     assert_string_equal(run.text, wanted);
     end(&run);
     close_ports(&ports);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -75,6 +76,25 @@ static void the_socket_shows_what_was_asked_for(void **state)
     expect_dialled_and_accepted_show(options, 7, 12345);
 }
 
+/* Who came before the listening socket was ours has inherited nothing. */
+static void a_connection_from_before_the_handing_down_shows_them_too(void **state)
+{
+    (void)state;
+    tcpmsg_listener *listener;
+    tcpmsg_conn *accepted;
+    char where[TCPMSG_ADDRESS_MAX], address[32];
+    int fd = raw_listen(where, sizeof where);
+    int early = raw_dial(where);
+    assert_true(early >= 0);
+    snprintf(address, sizeof address, "fd:%d", fd);
+    assert_int_equal(tcpmsg_listen(&listener, address, TCPMSG_OPTIONS(.keepalive_s = 7)), 0);
+    assert_int_equal(tcpmsg_accept(listener, &accepted, 0), 0);
+    expect_socket_options(accepted, 7, 0);
+    close(early);
+    assert_int_equal(tcpmsg_close(accepted), 0);
+    tcpmsg_listener_close(listener);
+}
+
 static void promise_10_attach_makes_its_descriptor_close_on_exec(void **state)
 {
     (void)state;
@@ -91,6 +111,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_socket_shows_the_defaults),
         cmocka_unit_test(the_socket_shows_what_was_asked_for),
+        cmocka_unit_test(a_connection_from_before_the_handing_down_shows_them_too),
         cmocka_unit_test(promise_10_attach_makes_its_descriptor_close_on_exec),
     };
     alarm(TEST_SECONDS);

@@ -63,6 +63,7 @@ TCPMSG_API int tcpmsg_flush(tcpmsg_conn *conn, int flags);
 /*
  * Receives one message into `buffer` and returns its length; 0 is an empty message, never the
  * end. flags: TCPMSG_DONTWAIT, TCPMSG_PEEK. Threads take turns; waiting for one's turn counts.
+ * What `buffer` holds behind the message, or after an error, is anything.
  * Usable afterwards, nothing lost: EAGAIN, ETIMEDOUT (recv_timeout_ms), EBUFSIZE (see
  * tcpmsg_next_length), ENOMEM, EINVAL. The receiving has ended: EOF, ETRUNCATED, ERESET, ESTALLED,
  * EMSGSIZE, EPROTO, EUNREACHABLE, ECANCELED, ESYSTEM; whole messages that came first come first.
