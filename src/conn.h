@@ -82,6 +82,8 @@ typedef struct tm_keeper {
     void (*attend)(tcpmsg_conn *conn);        /* soon; called with the sending lock held */
     bool (*is_here)(const tcpmsg_conn *conn); /* this is the keeper's own thread */
     size_t high_water;
+    const tcpmsg_conn *delivers_more; /* a message of it; another one follows at once, and so,
+                                       * likely, will its answer */
     tm_pool pool; /* of its own thread: for what it sends, and for what has come in part */
 } tm_keeper;
 

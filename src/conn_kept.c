@@ -28,7 +28,8 @@ static int send_directly(tcpmsg_conn *conn, tm_message *message)
     tm_outbox_borrow(&conn->out.box, &keeper->pool, tm_message_size(message));
     if (message->length < DIRECT_LEAST || conn->out.unattended)
         return TCPMSG_EAGAIN;
-    return tm_out_put(conn, (tm_put){.message = message, .flags = TCPMSG_DONTWAIT});
+    int more = keeper->delivers_more == conn ? TCPMSG_MORE : 0; /* full segments, for now */
+    return tm_out_put(conn, (tm_put){.message = message, .flags = TCPMSG_DONTWAIT | more});
 }
 
 int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags)

@@ -33,23 +33,29 @@ bool tm_member_may_deliver(const tm_member *member)
 static size_t deliver(tm_member *member, const uint8_t *bytes, size_t count, int *answer)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
+    tm_keeper *keeper = &tm_thread_of(conn)->keeper;
+    const tm_codec *codec = &conn->settings->codec;
     const tcpmsg_callbacks *callbacks = &member->service->callbacks;
+    tm_head head;
     size_t at = 0;
+    int whole = tm_look(codec, bytes, at, count, &head);
     *answer = 1;
     for (int i = 0; i < TURN_MESSAGES && tm_member_may_deliver(member); i++) {
-        tm_head head;
-        int whole = tm_look(&conn->settings->codec, bytes, at, count, &head);
         if (whole <= 0) {
             *answer = whole;
             break;
         }
         const uint8_t *payload = bytes + at + head.prefix;
-        tm_in_count(&conn->in, head.length);
-        member->large = head.length > TM_SHARED;
-        at += head.prefix + head.length;
+        size_t length = head.length;
+        tm_in_count(&conn->in, length);
+        member->large = length > TM_SHARED;
+        at += head.prefix + length;
+        whole = tm_look(codec, bytes, at, count, &head);
+        keeper->delivers_more = whole > 0 ? conn : NULL;
         if (callbacks->on_message)
-            callbacks->on_message(conn, payload, head.length, member->service->arg);
+            callbacks->on_message(conn, payload, length, member->service->arg);
     }
+    keeper->delivers_more = NULL;
     return at;
 }
 

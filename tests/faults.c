@@ -15,7 +15,7 @@
 enum { FDS = 1024, PARTS = 1024 };
 
 struct faults faults;
-atomic_long reads_made, writes_made, polls_made, bytes_into;
+atomic_long reads_made, writes_made, polls_made, bytes_into, bytes_out;
 atomic_long writes_that_may_signal;
 atomic_bool hold_writes;
 atomic_int held_writes;
@@ -44,6 +44,7 @@ void faults_begin(const struct faults *wanted)
     atomic_store(&writes_made, 0);
     atomic_store(&polls_made, 0);
     atomic_store(&bytes_into, 0);
+    atomic_store(&bytes_out, 0);
     atomic_store(&writes_that_may_signal, 0);
 }
 
@@ -157,7 +158,9 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *header, int flags)
     if (errno)
         return -1;
     struct msghdr shorter = cut(header, parts);
-    return __real_sendmsg(fd, &shorter, flags);
+    ssize_t went = __real_sendmsg(fd, &shorter, flags);
+    atomic_fetch_add(&bytes_out, went > 0 ? (long)went : 0);
+    return went;
 }
 
 ssize_t __wrap_send(int fd, const void *bytes, size_t count, int flags)

@@ -26,7 +26,7 @@ struct faults {
 extern struct faults faults;
 
 /* What has happened since faults_begin. */
-extern atomic_long reads_made, writes_made, polls_made, bytes_into;
+extern atomic_long reads_made, writes_made, polls_made, bytes_into, bytes_out;
 extern atomic_long writes_that_may_signal;
 
 /* While it is set, a write waits before it begins; `held_writes` counts those that do. */

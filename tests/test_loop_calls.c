@@ -193,6 +193,42 @@ static void a_long_answer_is_one_write_at_once(void **state)
     looper_finish(looper);
 }
 
+enum { LONG_ONES = 2, LONG = 66000, SEGMENT = 65483 };
+
+static long out_after[LONG_ONES];
+
+static void answer_and_note(struct seen *seen, const void *message, size_t length)
+{
+    (void)seen_send(seen, message, length, 0);
+    out_after[atomic_fetch_add(&seen->mark, 1) % LONG_ONES] = bytes_out;
+}
+
+/* While others of the same read follow, a long answer leaves in full segments; the last whole. */
+static void long_answers_to_one_read_leave_in_full_segments(void **state)
+{
+    (void)state;
+    const struct acts acts = {.on_message = answer_and_note};
+    struct looper *looper = looper_serve(UNIX, &acts, NULL, NULL);
+    struct wire wire = {0};
+    struct seen *seen;
+    int raw = looper_guest(looper, &seen);
+    for (uint32_t i = 0; i < LONG_ONES; i++)
+        wire_add_filled(&wire, NULL, LONG, i);
+    looper_hold(looper);
+    count_from_now(&seen, 1);
+    assert_true(write_all(raw, wire.bytes, wire.count));
+    looper_go_on(looper);
+    for (uint32_t i = 0; i < LONG_ONES; i++)
+        assert_true(raw_gets_filled(raw, LONG, i));
+    assert_int_equal(writes_until_now(looper), LONG_ONES);
+    assert_int_equal(reads_made, 1);
+    assert_int_equal(out_after[0], SEGMENT);
+    assert_int_equal(out_after[1], wire.count);
+    close(raw);
+    wire_free(&wire);
+    looper_finish(looper);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +238,7 @@ int main(void)
         cmocka_unit_test(posts_of_another_thread_wake_the_loop_once),
         cmocka_unit_test(a_callback_that_sends_wakes_nobody),
         cmocka_unit_test(a_long_answer_is_one_write_at_once),
+        cmocka_unit_test(long_answers_to_one_read_leave_in_full_segments),
     };
     alarm(TEST_SECONDS);
     return cmocka_run_group_tests(tests, NULL, NULL);
