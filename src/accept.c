@@ -39,8 +39,8 @@ void tm_accept_own(const tcpmsg_listener *listener, tcpmsg_conn *conn, int fd,
                    const tm_sockaddr *peer)
 {
     tm_conn_own(conn, fd, peer);
-    if (conn->waiting && listener->naps)
-        conn->waiting->naps = TM_NAPS_WORK;
+    if (conn->waits && listener->naps)
+        tm_waiting_of(conn)->naps = TM_NAPS_WORK;
     if (conn->tcp && !listener->tuned)
         tm_socket_tune(fd, listener->settings);
 }

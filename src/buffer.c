@@ -7,17 +7,17 @@
 
 bool tm_buffer_valid(const tm_buffer *buffer)
 {
-    return buffer->start <= buffer->end && buffer->end <= buffer->capacity &&
-           (buffer->base == NULL) == (buffer->capacity == 0);
+    const tm_row *row = buffer->row;
+    return !row || (row->start <= row->end && row->end <= row->capacity);
 }
 
-static void move_to_base(tm_buffer *buffer)
+static void move_to_base(tm_row *row)
 {
-    if (buffer->start == 0)
+    if (row->start == 0)
         return;
-    memmove(buffer->base, tm_buffer_head(buffer), tm_buffer_len(buffer));
-    buffer->end -= buffer->start;
-    buffer->start = 0;
+    memmove(row->bytes, row->bytes + row->start, row->end - row->start);
+    row->end -= row->start;
+    row->start = 0;
 }
 
 int tm_buffer_reserve(tm_buffer *buffer, size_t room)
@@ -25,29 +25,23 @@ int tm_buffer_reserve(tm_buffer *buffer, size_t room)
     if (tm_buffer_room(buffer) >= room)
         return 0;
     size_t len = tm_buffer_len(buffer);
-    if (room > SIZE_MAX - len)
+    if (room > SIZE_MAX - sizeof(tm_row) - len)
         return TCPMSG_ENOMEM;
-    move_to_base(buffer);
-    if (len + room <= buffer->capacity)
+    if (buffer->row)
+        move_to_base(buffer->row);
+    if (len + room <= tm_buffer_capacity(buffer))
         return 0;
-    uint8_t *base = realloc(buffer->base, len + room);
-    if (!base)
+    tm_row *row = realloc(buffer->row, tm_buffer_memory(len + room));
+    if (!row)
         return TCPMSG_ENOMEM;
-    buffer->base = base;
-    buffer->capacity = len + room;
+    *row = (tm_row){.end = len, .capacity = len + room};
+    buffer->row = row;
     assert(tm_buffer_valid(buffer));
     return 0;
 }
 
-void tm_buffer_swap(tm_buffer *one, tm_buffer *other)
-{
-    tm_buffer kept = *one;
-    *one = *other;
-    *other = kept;
-}
-
 void tm_buffer_free(tm_buffer *buffer)
 {
-    free(buffer->base);
-    *buffer = (tm_buffer){0};
+    free(buffer->row);
+    buffer->row = NULL;
 }

@@ -36,12 +36,15 @@ static void destroy_waiting(tm_waiting *waiting)
     tm_condition_destroy(&waiting->out_turn);
 }
 
-/* A connection with `size` zero bytes behind its keeper's; NULL without memory. */
-static tcpmsg_conn *make(tm_settings *settings, size_t size)
+/* Its keeper's room is behind it, then, where they are needed, a tm_waiting and a tm_peer_v6. */
+static tcpmsg_conn *make(tm_settings *settings, bool waits, bool v6_room)
 {
-    tcpmsg_conn *conn = calloc(1, sizeof *conn + TM_KEPT_SIZE + size);
+    size_t size = sizeof(tcpmsg_conn) + TM_KEPT_SIZE;
+    size += (waits ? sizeof(tm_waiting) : 0) + (v6_room ? sizeof(tm_peer_v6) : 0);
+    tcpmsg_conn *conn = calloc(1, size);
     if (!conn)
         return NULL;
+    conn->v6_room = v6_room;
     if (tm_mutex_init(&conn->out.lock) != 0) {
         free(conn);
         return NULL;
@@ -56,25 +59,58 @@ static tcpmsg_conn *make(tm_settings *settings, size_t size)
 
 tcpmsg_conn *tm_conn_make(tm_settings *settings)
 {
-    tcpmsg_conn *conn = make(settings, sizeof(tm_waiting));
+    tcpmsg_conn *conn = make(settings, true, true);
     if (!conn)
         return NULL;
-    tm_waiting *waiting = (tm_waiting *)((char *)tm_kept(conn) + TM_KEPT_SIZE);
-    if (init_waiting(waiting, settings) < 0) {
+    if (init_waiting(tm_waiting_of(conn), settings) < 0) {
         tm_conn_free(conn);
         return NULL;
     }
-    conn->waiting = waiting;
+    conn->waits = true;
     conn->out.hold_most = TM_HOLD_MOST;
     return conn;
 }
 
-tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, tm_keeper *keeper)
+tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, tm_keeper *keeper, bool v6_room)
 {
-    tcpmsg_conn *conn = make(settings, 0);
+    tcpmsg_conn *conn = make(settings, false, v6_room);
     if (conn)
         atomic_init(&conn->keeper, keeper);
     return conn;
+}
+
+static tm_peer_v6 *peer_v6(const tcpmsg_conn *conn)
+{
+    char *behind = (char *)tm_waiting_of(conn);
+    return (tm_peer_v6 *)(behind + (conn->waits ? sizeof(tm_waiting) : 0));
+}
+
+static void remember_peer(tcpmsg_conn *conn, const tm_sockaddr *peer)
+{
+    conn->v6 = peer->u.any.sa_family == AF_INET6 && conn->v6_room;
+    if (conn->v6) {
+        conn->peer_port = peer->u.v6.sin6_port;
+        *peer_v6(conn) = (tm_peer_v6){peer->u.v6.sin6_addr, peer->u.v6.sin6_scope_id};
+    } else if (peer->u.any.sa_family == AF_INET) {
+        conn->peer_port = peer->u.v4.sin_port;
+        conn->peer_v4 = peer->u.v4.sin_addr;
+    }
+}
+
+void tm_conn_peer(const tcpmsg_conn *conn, tm_sockaddr *peer)
+{
+    if (conn->v6) {
+        const tm_peer_v6 *v6 = peer_v6(conn);
+        *peer = (tm_sockaddr){.length = sizeof peer->u.v6};
+        peer->u.v6 = (struct sockaddr_in6){.sin6_family = AF_INET6,
+                                           .sin6_port = conn->peer_port,
+                                           .sin6_addr = v6->address,
+                                           .sin6_scope_id = v6->scope};
+    } else {
+        *peer = (tm_sockaddr){.length = sizeof peer->u.v4};
+        peer->u.v4 = (struct sockaddr_in){
+            .sin_family = AF_INET, .sin_port = conn->peer_port, .sin_addr = conn->peer_v4};
+    }
 }
 
 void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer)
@@ -83,14 +119,14 @@ void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer)
     conn->tcp = peer->u.any.sa_family == AF_INET || peer->u.any.sa_family == AF_INET6;
     if (!conn->tcp)
         return;
-    memcpy(&conn->peer, &peer->u, sizeof conn->peer);
+    remember_peer(conn, peer);
     tm_socket_limit(fd, conn->settings);
 }
 
 void tm_conn_free(tcpmsg_conn *conn)
 {
-    if (conn->waiting)
-        destroy_waiting(conn->waiting);
+    if (conn->waits)
+        destroy_waiting(tm_waiting_of(conn));
     tm_mutex_destroy(&conn->out.lock);
     tm_conn_let_go(conn);
 }
@@ -98,8 +134,8 @@ void tm_conn_free(tcpmsg_conn *conn)
 void tm_conn_let_go(tcpmsg_conn *conn)
 {
     tm_socket_close(conn->fd);
-    if (conn->waiting)
-        tm_wake_close(&conn->waiting->wake);
+    if (conn->waits)
+        tm_wake_close(&tm_waiting_of(conn)->wake);
     tm_outbox_free(&conn->out.box);
     tm_buffer_free(&conn->in.buffer);
     tm_conn_free_story(conn);

@@ -98,28 +98,40 @@ struct tcpmsg_conn {
     int fd;
     pid_t maker; /* the process: a forked child only lets go */
     bool tcp;
+    bool waits;          /* its calls may: it has a tm_waiting */
+    bool v6_room;        /* it has a tm_peer_v6 */
+    bool v6;             /* ... and the peer's address is there */
     bool why_copied;     /* set by who told it, read at the end of all */
     atomic_bool closing; /* somebody called close; changes under the sending lock */
+    in_port_t peer_port; /* of a TCP connection: the system forgets it */
+    struct in_addr peer_v4;
     atomic_int send_timeout_ms;
     atomic_int os_error;
     tm_settings *settings;
-    tm_waiting *waiting;
     _Atomic(tm_keeper *) keeper;
     _Atomic(const char *) why; /* NULL until a direction ends; written once */
     _Atomic(void *) data;
     tm_out out;
     tm_in in;
-    struct sockaddr_in6 peer; /* of a TCP connection, v4 or v6: the system forgets it */
 };
+
+/* The address of an IPv6 peer. */
+typedef struct tm_peer_v6 {
+    struct in6_addr address;
+    uint32_t scope;
+} tm_peer_v6;
 
 /*
  * Made before there is a socket, so that no connected socket is lost to a lack of memory; takes a
  * reference of its own to settings. NULL without memory. Then tm_conn_own takes a socket over.
- * With a keeper it is the keeper's from the start.
+ * With a keeper it is the keeper's from the start; v6_room: the peer may be an IPv6 one.
  */
 tcpmsg_conn *tm_conn_make(tm_settings *settings);
-tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, tm_keeper *keeper);
+tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, tm_keeper *keeper, bool v6_room);
 void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer);
+
+/* The address of a TCP connection's peer. */
+void tm_conn_peer(const tcpmsg_conn *conn, tm_sockaddr *peer);
 
 /* Behind every connection: so many bytes, zero at first, for its keeper. */
 #define TM_KEPT_SIZE 112
@@ -127,6 +139,12 @@ void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer);
 static inline void *tm_kept(const tcpmsg_conn *conn)
 {
     return (void *)(conn + 1);
+}
+
+/* ... and behind that, where there is one. */
+static inline tm_waiting *tm_waiting_of(const tcpmsg_conn *conn)
+{
+    return (tm_waiting *)((char *)tm_kept(conn) + TM_KEPT_SIZE);
 }
 
 /* Frees it without a word to the peer. In a forked child the locks can't be destroyed: let go. */

@@ -135,16 +135,16 @@ static int end_connection(tcpmsg_conn *conn, int64_t deadline)
  */
 static void leave_to_parent(tcpmsg_conn *conn)
 {
-    tm_waiting *waiting = conn->waiting;
+    tm_waiting *waiting = tm_waiting_of(conn);
     bool quiet = tm_mutex_trylock(&conn->out.lock) && !conn->out.busy;
-    if (quiet && waiting)
+    if (quiet && conn->waits)
         quiet = tm_mutex_trylock(&waiting->lock) && !waiting->busy;
     if (quiet) {
         tm_conn_let_go(conn);
         return;
     }
     tm_socket_close(conn->fd);
-    if (waiting)
+    if (conn->waits)
         tm_wake_close(&waiting->wake);
 }
 

@@ -36,11 +36,11 @@ static ssize_t read_buffered(tcpmsg_conn *conn, const tm_receive *receive, size_
                              bool *drained)
 {
     tm_in *in = &conn->in;
-    size_t len = tm_buffer_len(&in->buffer), read_size = conn->waiting->read_size;
+    size_t len = tm_buffer_len(&in->buffer), read_size = tm_waiting_of(conn)->read_size;
     size_t wanted = missing < len ? missing : len;
     if (wanted < read_size)
         wanted = read_size;
-    if (len == 0 && in->buffer.capacity > 2 * READ_MOST)
+    if (len == 0 && tm_buffer_capacity(&in->buffer) > 2 * READ_MOST)
         tm_buffer_free(&in->buffer);
     if (tm_buffer_reserve(&in->buffer, wanted) < 0 && tm_buffer_room(&in->buffer) == 0)
         return -ENOMEM;
@@ -48,10 +48,10 @@ static ssize_t read_buffered(tcpmsg_conn *conn, const tm_receive *receive, size_
     struct iovec part = {tm_buffer_tail(&in->buffer), room};
     ssize_t n = read_parts(conn, receive, &part, 1);
     if (n > 0)
-        in->buffer.end += (size_t)n;
+        tm_buffer_came(&in->buffer, (size_t)n);
     *drained = n > 0 && (size_t)n < room;
     if (n > 0 && !*drained && read_size < READ_MOST)
-        conn->waiting->read_size = 2 * read_size;
+        tm_waiting_of(conn)->read_size = 2 * read_size;
     return n;
 }
 
@@ -83,7 +83,7 @@ static ssize_t read_direct(tcpmsg_conn *conn, tm_receive *receive, const tm_head
     *drained = (size_t)n < wanted + behind;
     size_t direct = (size_t)n < wanted ? (size_t)n : wanted;
     receive->direct += direct;
-    in->buffer.end += (size_t)n - direct;
+    tm_buffer_came(&in->buffer, (size_t)n - direct);
     return n;
 }
 
@@ -93,7 +93,7 @@ static void insert(tm_buffer *buffer, size_t at, const uint8_t *bytes, size_t co
     uint8_t *place = tm_buffer_head(buffer) + at;
     memmove(place + count, place, tm_buffer_len(buffer) - at);
     memcpy(place, bytes, count);
-    buffer->end += count;
+    tm_buffer_came(buffer, count);
 }
 
 /*
@@ -103,7 +103,7 @@ static void insert(tm_buffer *buffer, size_t at, const uint8_t *bytes, size_t co
 static ssize_t read_expected(tcpmsg_conn *conn, tm_receive *receive, bool *drained)
 {
     tm_buffer *buffer = &conn->in.buffer;
-    size_t width = conn->settings->codec.width, length = conn->waiting->expected;
+    size_t width = conn->settings->codec.width, length = tm_waiting_of(conn)->expected;
     size_t wanted = length < READ_MOST ? length : READ_MOST;
     size_t behind = wanted == length ? DIRECT_BEHIND : 0;
     struct iovec parts[3] = {
@@ -117,7 +117,7 @@ static ssize_t read_expected(tcpmsg_conn *conn, tm_receive *receive, bool *drain
     *drained = (size_t)n < width + wanted + behind;
     size_t prefix = (size_t)n < width ? (size_t)n : width;
     size_t direct = (size_t)n - prefix < wanted ? (size_t)n - prefix : wanted;
-    buffer->end += (size_t)n - direct;
+    tm_buffer_came(buffer, (size_t)n - direct);
     tm_head head;
     tm_in_look(conn, &head);
     if (head.prefix > 0 && head.length == length)
@@ -131,7 +131,7 @@ static ssize_t read_expected(tcpmsg_conn *conn, tm_receive *receive, bool *drain
 static bool expects(tcpmsg_conn *conn, const tm_receive *receive)
 {
     const tm_codec *codec = &conn->settings->codec;
-    size_t length = conn->waiting->expected;
+    size_t length = tm_waiting_of(conn)->expected;
     tm_buffer *buffer = &conn->in.buffer;
     if (length == 0 || length > receive->size || receive->view || receive->flags & TCPMSG_PEEK)
         return false;
@@ -142,7 +142,7 @@ static bool expects(tcpmsg_conn *conn, const tm_receive *receive)
 void tm_in_expect(tcpmsg_conn *conn, ssize_t received)
 {
     if (received >= 0)
-        conn->waiting->expected = (size_t)received >= DIRECT_LEAST ? (size_t)received : 0;
+        tm_waiting_of(conn)->expected = (size_t)received >= DIRECT_LEAST ? (size_t)received : 0;
 }
 
 ssize_t tm_in_read(tcpmsg_conn *conn, tm_receive *receive, const tm_head *head, bool *drained)

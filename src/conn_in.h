@@ -34,20 +34,19 @@ typedef struct tm_head {
  */
 
 /*
- * 1: the message that begins at `start` and ends, with what follows it, at `end` is whole; 0: not
- * yet; else what is wrong with it. All of `head` is 0 when there is no whole prefix.
+ * 1: the message that begins here, with what follows it `count` bytes, is whole; 0: not yet; else
+ * what is wrong with it. All of `head` is 0 when there is no whole prefix.
  */
-static inline int tm_look(const tm_codec *codec, const uint8_t *base, size_t start, size_t end,
-                          tm_head *head)
+static inline int tm_look(const tm_codec *codec, const uint8_t *bytes, size_t count, tm_head *head)
 {
     *head = (tm_head){0};
-    if (start == end)
+    if (count == 0)
         return 0;
-    int prefix = tm_frame_decode(codec, base + start, end - start, &head->length);
+    int prefix = tm_frame_decode(codec, bytes, count, &head->length);
     if (prefix <= 0)
         return prefix;
     head->prefix = (size_t)prefix;
-    head->arrived = end - start - head->prefix;
+    head->arrived = count - head->prefix;
     return head->arrived >= head->length;
 }
 
@@ -55,7 +54,7 @@ static inline int tm_look(const tm_codec *codec, const uint8_t *base, size_t sta
 static inline int tm_in_look(const tcpmsg_conn *conn, tm_head *head)
 {
     const tm_buffer *buffer = &conn->in.buffer;
-    return tm_look(&conn->settings->codec, buffer->base, buffer->start, buffer->end, head);
+    return tm_look(&conn->settings->codec, tm_buffer_head(buffer), tm_buffer_len(buffer), head);
 }
 
 /* A message was received: these two are written by one thread at a time. */

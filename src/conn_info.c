@@ -46,8 +46,8 @@ int tcpmsg_conn_set_timeouts(tcpmsg_conn *conn, int send_ms, int recv_ms)
             tm_kept_attend(conn); /* its timer may be set for later, or not at all */
         tm_mutex_unlock(&conn->out.lock);
     }
-    if (recv_ms != 0 && conn->waiting)
-        conn->waiting->recv_timeout_ms = recv_ms;
+    if (recv_ms != 0 && conn->waits)
+        tm_waiting_of(conn)->recv_timeout_ms = recv_ms;
     return 0;
 }
 
@@ -74,12 +74,12 @@ int tcpmsg_conn_local(const tcpmsg_conn *conn, char *text, size_t size)
 
 int tcpmsg_conn_peer(const tcpmsg_conn *conn, char *text, size_t size)
 {
-    tm_sockaddr address = {.length = sizeof conn->peer};
+    tm_sockaddr address;
     if (!conn || !text)
         return TCPMSG_EINVAL;
     int r = 0;
     if (conn->tcp)
-        memcpy(&address.u, &conn->peer, sizeof conn->peer);
+        tm_conn_peer(conn, &address);
     else
         r = ask_socket(conn, tm_socket_peer, &address);
     return r < 0 ? r : tm_sockaddr_print(&address, text, size);

@@ -80,7 +80,7 @@ void tm_kept_close(tcpmsg_conn *conn)
 /* With both locks: whether it can be taken over now. */
 static int may_keep(const tcpmsg_conn *conn)
 {
-    const tm_waiting *waiting = conn->waiting;
+    const tm_waiting *waiting = tm_waiting_of(conn);
     if (tm_is_kept(conn))
         return TCPMSG_EINVAL;
     if (conn->closing || conn->out.error == TCPMSG_ECANCELED || conn->in.error == TCPMSG_ECANCELED)
@@ -91,10 +91,10 @@ static int may_keep(const tcpmsg_conn *conn)
 
 int tm_conn_keep(tcpmsg_conn *conn, tm_keeper *keeper)
 {
-    if (!conn->waiting)
+    if (!conn->waits)
         return TCPMSG_EINVAL; /* it was made for another keeper */
     tm_mutex_lock(&conn->out.lock);
-    tm_mutex_lock(&conn->waiting->lock);
+    tm_mutex_lock(&tm_waiting_of(conn)->lock);
     int r = may_keep(conn);
     if (r == 0) {
         if (tm_buffer_len(&conn->in.buffer) == 0)
@@ -103,7 +103,7 @@ int tm_conn_keep(tcpmsg_conn *conn, tm_keeper *keeper)
         conn->out.attended = true; /* it will be, once its keeper knows what to do */
         atomic_store_explicit(&conn->keeper, keeper, memory_order_release);
     }
-    tm_mutex_unlock(&conn->waiting->lock);
+    tm_mutex_unlock(&tm_waiting_of(conn)->lock);
     tm_mutex_unlock(&conn->out.lock);
     return r;
 }

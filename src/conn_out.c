@@ -38,9 +38,9 @@ int tm_out_error_met(tcpmsg_conn *conn)
 static bool wait_turn(tcpmsg_conn *conn, int64_t deadline)
 {
     tm_out *out = &conn->out;
-    conn->waiting->senders++;
-    bool in_time = tm_condition_wait(&conn->waiting->out_turn, &out->lock, deadline);
-    if (--conn->waiting->senders == 0)
+    tm_waiting_of(conn)->senders++;
+    bool in_time = tm_condition_wait(&tm_waiting_of(conn)->out_turn, &out->lock, deadline);
+    if (--tm_waiting_of(conn)->senders == 0)
         out->offered = false;
     return in_time;
 }

@@ -29,13 +29,13 @@ static inline bool tm_out_is_done(const tm_out *out, const tm_put *put)
 /* Whether threads wait for the turn, or for their bytes. */
 static inline bool tm_out_others_wait(const tcpmsg_conn *conn)
 {
-    return conn->waiting && conn->waiting->senders > 0;
+    return conn->waits && tm_waiting_of(conn)->senders > 0;
 }
 
 static inline void tm_out_wake_waiting(tcpmsg_conn *conn)
 {
     if (tm_out_others_wait(conn))
-        tm_condition_broadcast(&conn->waiting->out_turn);
+        tm_condition_broadcast(&tm_waiting_of(conn)->out_turn);
 }
 
 /* With the lock held: ends the sending, if it has not ended, and lets the waiting know. */

@@ -9,7 +9,7 @@ static inline ssize_t take(tcpmsg_conn *conn, const tm_receive *receive)
     tm_head head;
     if (tm_is_kept(conn))
         return TCPMSG_EINVAL;
-    if (conn->waiting->busy)
+    if (tm_waiting_of(conn)->busy)
         return TCPMSG_EAGAIN;
     if (in->error)
         return in->error;
@@ -18,8 +18,8 @@ static inline ssize_t take(tcpmsg_conn *conn, const tm_receive *receive)
 
 static inline ssize_t receive_message(tcpmsg_conn *conn, const tm_receive *receive)
 {
-    tm_waiting *waiting = conn->waiting;
-    if (!waiting)
+    tm_waiting *waiting = tm_waiting_of(conn);
+    if (!conn->waits)
         return TCPMSG_EINVAL; /* a loop's, from the start */
     tm_mutex_lock(&waiting->lock);
     ssize_t n = take(conn, receive);
@@ -53,11 +53,9 @@ static inline bool view_here(tcpmsg_conn *conn, const void **message, size_t *le
     tm_in *in = &conn->in;
     tm_buffer *buffer = &in->buffer;
     const tm_codec *codec = &conn->settings->codec;
-    if (tm_is_kept(conn) || conn->waiting->busy || in->error)
+    if (tm_is_kept(conn) || tm_waiting_of(conn)->busy || in->error)
         return false;
     size_t have = tm_buffer_len(buffer);
-    if (have == 0) /* there may be no memory either */
-        return false;
     const uint8_t *bytes = tm_buffer_head(buffer);
     if (!tm_frame_decode_fixed(codec, bytes, have, length) || have - codec->width < *length)
         return false;
@@ -70,11 +68,11 @@ static inline bool view_here(tcpmsg_conn *conn, const void **message, size_t *le
 
 ssize_t tcpmsg_recv_view(tcpmsg_conn *conn, const void **message, int flags)
 {
-    bool simple = conn && message && !(flags & ~TCPMSG_DONTWAIT) && conn->waiting;
-    if (simple && tm_mutex_trylock(&conn->waiting->lock)) {
+    bool simple = conn && message && !(flags & ~TCPMSG_DONTWAIT) && conn->waits;
+    if (simple && tm_mutex_trylock(&tm_waiting_of(conn)->lock)) {
         size_t length;
         bool here = view_here(conn, message, &length);
-        tm_mutex_unlock(&conn->waiting->lock);
+        tm_mutex_unlock(&tm_waiting_of(conn)->lock);
         if (here)
             return (ssize_t)length;
     }
@@ -83,9 +81,9 @@ ssize_t tcpmsg_recv_view(tcpmsg_conn *conn, const void **message, int flags)
 
 ssize_t tcpmsg_next_length(const tcpmsg_conn *conn)
 {
-    if (!conn || !conn->waiting)
+    if (!conn || !conn->waits)
         return TCPMSG_EINVAL;
-    tm_waiting *waiting = conn->waiting;
+    tm_waiting *waiting = tm_waiting_of(conn);
     tm_head head;
     tm_mutex_lock(&waiting->lock);
     ssize_t n = tm_is_kept(conn) ? TCPMSG_EINVAL : conn->in.error;

@@ -12,18 +12,18 @@
 
 void tm_in_nudge(tcpmsg_conn *conn)
 {
-    if (conn->waiting && conn->waiting->asleep)
-        tm_wake_signal(&conn->waiting->wake);
+    if (conn->waits && tm_waiting_of(conn)->asleep)
+        tm_wake_signal(&tm_waiting_of(conn)->wake);
 }
 
 void tm_in_end(tcpmsg_conn *conn, int error)
 {
-    tm_waiting *waiting = conn->waiting;
+    tm_waiting *waiting = tm_waiting_of(conn);
     int none = 0;
-    if (waiting)
+    if (conn->waits)
         tm_mutex_lock(&waiting->lock);
     atomic_compare_exchange_strong(&conn->in.error, &none, error);
-    if (!waiting)
+    if (!conn->waits)
         return;
     if (waiting->waiting > 0)
         tm_condition_broadcast(&waiting->in_turn);
@@ -63,7 +63,7 @@ static int end_of_stream(tcpmsg_conn *conn, const tm_receive *receive, ssize_t a
  */
 static void sleep_until(tcpmsg_conn *conn, int64_t deadline, bool no_memory)
 {
-    tm_waiting *waiting = conn->waiting;
+    tm_waiting *waiting = tm_waiting_of(conn);
     bool can_wake = waiting->wake.read_fd >= 0 || tm_wake_open(&waiting->wake) == 0;
     waiting->asleep = can_wake;
     enum tm_push left = tm_out_push(conn);
@@ -87,7 +87,7 @@ static void sleep_until(tcpmsg_conn *conn, int64_t deadline, bool no_memory)
  */
 static bool may_nap(tcpmsg_conn *conn, int64_t deadline)
 {
-    tm_waiting *waiting = conn->waiting;
+    tm_waiting *waiting = tm_waiting_of(conn);
     if (waiting->naps == TM_NAPS_NEVER)
         return false;
     if (deadline != TM_FOREVER && deadline - tm_now() < TM_SOCKET_NAP)
@@ -100,7 +100,7 @@ static bool may_nap(tcpmsg_conn *conn, int64_t deadline)
 /* A receive that may wait, and has nothing yet. */
 static void begin_to_read(tcpmsg_conn *conn, tm_receive *receive, bool *drained)
 {
-    tm_waiting *waiting = conn->waiting;
+    tm_waiting *waiting = tm_waiting_of(conn);
     bool slept = waiting->slept;
     waiting->slept = false;
     if (conn->settings->spin_us > 0)
@@ -149,7 +149,7 @@ static int wait_for_more(tcpmsg_conn *conn, tm_receive *receive)
         return 0;
     int64_t limit = conn->in.message_limit;
     int64_t deadline = limit ? tm_sooner(limit, receive->deadline) : receive->deadline;
-    conn->waiting->slept = true;
+    tm_waiting_of(conn)->slept = true;
     receive->naps =
         !receive->napped && may_nap(conn, deadline) && tm_out_push(conn) == TM_PUSH_DONE;
     if (receive->naps)
@@ -212,7 +212,7 @@ static ssize_t receive_turn(tcpmsg_conn *conn, tm_receive *receive)
 /* With the lock held: waits until no other thread receives. */
 static int get_turn(tcpmsg_conn *conn, int flags, int64_t deadline)
 {
-    tm_waiting *waiting = conn->waiting;
+    tm_waiting *waiting = tm_waiting_of(conn);
     if (waiting->busy) {
         /* This thread, too, must not wait for something in its own buffer. */
         waiting->waiting++; /* no loop takes the connection over meanwhile */
@@ -246,7 +246,7 @@ static void free_turn(tm_waiting *waiting)
 
 void tm_in_take_turn(tcpmsg_conn *conn)
 {
-    tm_waiting *waiting = conn->waiting;
+    tm_waiting *waiting = tm_waiting_of(conn);
     tm_mutex_lock(&waiting->lock);
     while (waiting->busy) {
         waiting->waiting++;
@@ -259,7 +259,7 @@ void tm_in_take_turn(tcpmsg_conn *conn)
 
 ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive)
 {
-    tm_waiting *waiting = conn->waiting;
+    tm_waiting *waiting = tm_waiting_of(conn);
     receive.deadline = receive.flags & TCPMSG_DONTWAIT ? 0 : tm_deadline(waiting->recv_timeout_ms);
     int r = get_turn(conn, receive.flags, receive.deadline);
     if (r < 0)

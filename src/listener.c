@@ -77,12 +77,15 @@ static int make_and_listen(tcpmsg_listener **out, const char *address, tm_settin
     int r = make(&listener, settings);
     if (r < 0)
         return r;
+    tm_sockaddr local = {0};
     r = tm_listen_at(listener, address, story);
-    if (r < 0)
+    if (r < 0) {
         release(listener);
-    else
-        *out = listener;
-    return r;
+        return r;
+    }
+    listener->v6 = tm_socket_local(listener->fd, &local) < 0 || local.u.any.sa_family == AF_INET6;
+    *out = listener;
+    return 0;
 }
 
 int tcpmsg_listen(tcpmsg_listener **out, const char *address, const tcpmsg_options *options)

@@ -20,6 +20,7 @@ struct tcpmsg_listener {
     pid_t maker; /* the process: a forked child only lets go */
     tm_settings *settings;
     bool naps;  /* reads of what it accepts may */
+    bool v6;    /* its socket is an IPv6 one */
     bool tuned; /* before it began to listen: what it accepts inherits that */
     atomic_bool canceled;
     tm_wake wake;     /* signalled by abort, and never cleared */

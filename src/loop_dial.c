@@ -109,7 +109,7 @@ static int begin(tcpmsg_loop *loop, const char *address, tm_settings *settings, 
                  tm_story *story)
 {
     tm_dial *dial = calloc(1, sizeof *dial);
-    tcpmsg_conn *conn = tm_conn_make_kept(settings, &tm_loop_lightest(loop)->keeper);
+    tcpmsg_conn *conn = tm_conn_make_kept(settings, &tm_loop_lightest(loop)->keeper, true);
     int r = TCPMSG_ENOMEM;
     if (!dial || !conn)
         goto fail;

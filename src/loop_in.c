@@ -16,6 +16,9 @@
 /* Beginnings of this size and more use memory that another one has had. */
 #define ASIDE_LEAST ((size_t)4 << 10)
 
+/* What the largest piece of memory has room for. */
+#define LARGEST (TM_PIECE_MOST - tm_buffer_memory(0))
+
 /* When so large a part of a long message has come, there is room for all of it at once. */
 #define BELIEVED_PART 4
 
@@ -38,7 +41,7 @@ static size_t deliver(tm_member *member, const uint8_t *bytes, size_t count, int
     const tcpmsg_callbacks *callbacks = &member->service->callbacks;
     tm_head head;
     size_t at = 0;
-    int whole = tm_look(codec, bytes, at, count, &head);
+    int whole = tm_look(codec, bytes + at, count - at, &head);
     *answer = 1;
     for (int i = 0; i < TURN_MESSAGES && tm_member_may_deliver(member); i++) {
         if (whole <= 0) {
@@ -50,7 +53,7 @@ static size_t deliver(tm_member *member, const uint8_t *bytes, size_t count, int
         tm_in_count(&conn->in, length);
         member->large = length > TM_SHARED;
         at += head.prefix + length;
-        whole = tm_look(codec, bytes, at, count, &head);
+        whole = tm_look(codec, bytes + at, count - at, &head);
         keeper->delivers_more = whole > 0 ? conn : NULL;
         if (callbacks->on_message)
             callbacks->on_message(conn, payload, length, member->service->arg);
@@ -89,15 +92,15 @@ static void note(tm_thread *thread, tm_member *member, int answer, bool delivere
 /* An emptied buffer's memory is for the next one. */
 static void put_aside(tm_thread *thread, tm_buffer *own)
 {
-    tm_pool_give(&thread->keeper.pool, own->base, own->capacity);
+    tm_pool_give(&thread->keeper.pool, own->row, tm_buffer_memory(tm_buffer_capacity(own)));
     *own = (tm_buffer){0};
 }
 
 /* Memory for a buffer that has none, as another one has had it; without memory it stays so. */
-static void get_piece(tm_thread *thread, tm_buffer *own, size_t size)
+static void get_piece(tm_thread *thread, tm_buffer *own, size_t count)
 {
-    own->base = tm_pool_get(&thread->keeper.pool, size);
-    own->capacity = own->base ? tm_piece_size(size) : 0;
+    size_t size = tm_piece_size(tm_buffer_memory(count));
+    *own = tm_buffer_in(tm_pool_get(&thread->keeper.pool, size), size);
 }
 
 /* Memory gets short: none is held that nothing is in. */
@@ -110,18 +113,19 @@ static bool is_short(const tm_thread *thread)
 static bool suits(const tm_thread *thread, const tm_buffer *buffer, size_t count)
 {
     size_t most = is_short(thread) ? count : 8 * count;
-    return buffer->capacity >= count && buffer->capacity <= most;
+    size_t capacity = tm_buffer_capacity(buffer);
+    return capacity >= count && capacity <= most;
 }
 
 /* Makes the buffer hold just these bytes, which are not its own; false without memory. */
 static bool keep(tm_thread *thread, tm_member *member, const uint8_t *bytes, size_t count)
 {
     tm_buffer *own = &tm_conn_of(member)->in.buffer;
-    size_t before = own->capacity;
-    own->start = own->end = 0;
+    size_t before = tm_buffer_capacity(own);
+    tm_buffer_clear(own);
     if (!suits(thread, own, count) || count == 0)
         put_aside(thread, own);
-    if (own->capacity == 0 && count >= ASIDE_LEAST && !is_short(thread))
+    if (!own->row && count >= ASIDE_LEAST && !is_short(thread))
         get_piece(thread, own, count);
     bool kept = count == 0 || tm_buffer_reserve(own, count) == 0;
     if (kept && count > 0)
@@ -209,9 +213,9 @@ static size_t next_step(const tm_buffer *own, const tm_head *head)
 /* What was long once may be kept for the next one, if its size is one of those that are. */
 static bool make_room(const tm_thread *thread, tm_buffer *own, size_t wanted)
 {
-    size_t len = tm_buffer_len(own), size = len + wanted;
+    size_t len = tm_buffer_len(own);
     if (tm_buffer_room(own) < wanted && !is_short(thread))
-        wanted = tm_piece_size(size) - len;
+        wanted = tm_piece_size(tm_buffer_memory(len + wanted)) - tm_buffer_memory(len);
     return tm_buffer_reserve(own, wanted) == 0;
 }
 
@@ -220,7 +224,7 @@ static void read_own(tm_thread *thread, tm_member *member, const tm_head *head)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
     tm_buffer *own = &conn->in.buffer;
-    size_t before = own->capacity;
+    size_t before = tm_buffer_capacity(own);
     size_t wanted = tm_budget_allows(thread, member, next_step(own, head));
     if (wanted == 0 || !make_room(thread, own, wanted)) {
         member->starved = true;
@@ -233,7 +237,7 @@ static void read_own(tm_thread *thread, tm_member *member, const tm_head *head)
         none_came(member, n);
         return;
     }
-    own->end += (size_t)n;
+    tm_buffer_came(own, (size_t)n);
     member->u.active = thread->now;
     if ((size_t)n == head->length - head->arrived)
         tm_member_deliver_held(thread, member);
@@ -243,7 +247,7 @@ static void read_own(tm_thread *thread, tm_member *member, const tm_head *head)
 static bool expects_large(const tm_thread *thread, const tm_member *member)
 {
     const tm_buffer *own = &tm_conn_of(member)->in.buffer;
-    return member->large && !is_short(thread) && own->capacity < TM_PIECE_MOST &&
+    return member->large && !is_short(thread) && tm_buffer_capacity(own) < LARGEST &&
            tm_buffer_len(own) <= PUT_TOGETHER_MOST;
 }
 
@@ -251,9 +255,9 @@ static bool expects_large(const tm_thread *thread, const tm_member *member)
 static bool move_to_piece(tm_thread *thread, tm_member *member)
 {
     tm_buffer *own = &tm_conn_of(member)->in.buffer, piece = {0};
-    size_t before = own->capacity;
-    get_piece(thread, &piece, TM_PIECE_MOST);
-    if (piece.capacity == 0)
+    size_t before = tm_buffer_capacity(own);
+    get_piece(thread, &piece, LARGEST);
+    if (!piece.row)
         return false;
     tm_buffer_append(&piece, tm_buffer_head(own), tm_buffer_len(own));
     put_aside(thread, own);
@@ -270,7 +274,7 @@ static void read_large(tm_thread *thread, tm_member *member)
     struct iovec part = {tm_buffer_tail(own), tm_budget_allows(thread, member, room)};
     ssize_t n = part.iov_len > 0 ? tm_socket_read(conn->fd, &part, 1) : -ENOMEM;
     if (n > 0) {
-        own->end += (size_t)n;
+        tm_buffer_came(own, (size_t)n);
         member->u.active = thread->now;
         tm_member_deliver_held(thread, member);
     } else {

@@ -30,7 +30,7 @@ static void look(void *arg)
     struct look *it = arg;
     const tm_thread *thread = &it->looper->loop->threads[0];
     it->held = thread->held;
-    it->own = it->conn->in.buffer.capacity;
+    it->own = tm_buffer_capacity(&it->conn->in.buffer);
     it->favoured = thread->favoured == it->conn;
     it->over = it->conn->out.over;
     it->blocked = tm_member_of(it->conn)->blocked != 0;
