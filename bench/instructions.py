@@ -26,9 +26,10 @@ def counted(program, batches):
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder, 'callgrind')
         # Nothing of the user's own settings, nor debug information from the network.
-        subprocess.run(['valgrind', '-q', '--command-line-only=yes', '--tool=callgrind',
-                        f'--callgrind-out-file={out}', program, str(batches)],
-                       env=dict(os.environ, DEBUGINFOD_URLS=''), check=True)
+        valgrind = ['valgrind', '-q', '--command-line-only=yes', '--vgdb=no', '--tool=callgrind',
+                    f'--callgrind-out-file={out}']
+        subprocess.run([*valgrind, program, str(batches)], check=True,
+                       env=dict(os.environ, DEBUGINFOD_URLS=''))
         text = subprocess.run(['callgrind_annotate', '--threshold=100', '--show-percs=no', out],
                               check=True, stdout=subprocess.PIPE, text=True).stdout
     found = {}

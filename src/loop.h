@@ -63,15 +63,15 @@ typedef struct tm_member {
     tcpmsg_conn *next; /* in the row of those that are to be attended */
     tm_service *service;
     union {
-        int64_t active;       /* when a byte last came or went */
+        int64_t active;       /* when a byte last came or went; stopped: how long ago that was */
         struct tm_dial *dial; /* while it dials */
         int64_t linger_until; /* while it ends */
     } u;
     int64_t blocked; /* since when the output makes no progress, or 0; the nap, while it ends */
-    int64_t stopped; /* since when it is we who don't read, or 0 */
     int16_t why;     /* the end that is under way */
     atomic_bool paused;
     uint8_t stage;
+    bool stopped : 1;    /* it is we who don't read: its clocks are what was left of them */
     bool opened : 1;     /* on_open was called, so on_close is due */
     bool held : 1;       /* the buffer may begin with a whole message */
     bool starved : 1;    /* it reads no more until others have given memory back */
@@ -265,6 +265,8 @@ void tm_budget_change(tm_thread *thread, tm_member *member, size_t before);
 /* loop_time.c */
 
 void tm_member_stop_clocks(tm_thread *thread, tm_member *member, bool stop);
+void tm_member_is_active(tm_thread *thread, tm_member *member);
+void tm_member_await_message(tm_thread *thread, tm_member *member); /* the rest of one */
 int64_t tm_member_due(const tm_thread *thread, const tm_member *member);
 bool tm_member_is_stalled(const tm_thread *thread, tm_member *member);
 

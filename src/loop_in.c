@@ -76,16 +76,13 @@ static void end_receiving(tm_member *member, int error)
 static void note(tm_thread *thread, tm_member *member, int answer, bool delivered)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
-    int ms = conn->settings->message_timeout_ms;
     member->held = answer == 1 && tm_buffer_len(&conn->in.buffer) > 0;
     if (delivered || tm_buffer_len(&conn->in.buffer) == 0)
         conn->in.message_limit = 0;
-    if (answer < 0) {
+    if (answer < 0)
         end_receiving(member, answer);
-    } else if (answer == 0 && tm_buffer_len(&conn->in.buffer) > 0) {
-        if (ms >= 0 && conn->in.message_limit == 0)
-            conn->in.message_limit = thread->now + ms * TM_MS;
-    }
+    else if (answer == 0 && tm_buffer_len(&conn->in.buffer) > 0)
+        tm_member_await_message(thread, member);
     tm_member_attend(member);
 }
 
@@ -188,7 +185,7 @@ static void read_shared(tm_thread *thread, tm_member *member)
     if (len > 0)
         memcpy(thread->shared, tm_buffer_head(own), len);
     len += (size_t)n;
-    member->u.active = thread->now;
+    tm_member_is_active(thread, member);
     int answer;
     size_t taken = deliver(member, thread->shared, len, &answer);
     if (!keep(thread, member, thread->shared + taken, len - taken)) {
@@ -238,7 +235,7 @@ static void read_own(tm_thread *thread, tm_member *member, const tm_head *head)
         return;
     }
     tm_buffer_came(own, (size_t)n);
-    member->u.active = thread->now;
+    tm_member_is_active(thread, member);
     if ((size_t)n == head->length - head->arrived)
         tm_member_deliver_held(thread, member);
 }
@@ -275,7 +272,7 @@ static void read_large(tm_thread *thread, tm_member *member)
     ssize_t n = part.iov_len > 0 ? tm_socket_read(conn->fd, &part, 1) : -ENOMEM;
     if (n > 0) {
         tm_buffer_came(own, (size_t)n);
-        member->u.active = thread->now;
+        tm_member_is_active(thread, member);
         tm_member_deliver_held(thread, member);
     } else {
         member->large = false;

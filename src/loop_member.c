@@ -93,7 +93,7 @@ static enum tm_push push(tm_thread *thread, tm_member *member)
     tm_kept_reclaim(conn); /* what left at once had borrowed, too */
     tm_mutex_unlock(&out->lock);
     if (went || progress)
-        member->u.active = thread->now;
+        tm_member_is_active(thread, member);
     if (left == TM_PUSH_DONE)
         member->blocked = 0;
     else if (progress || member->blocked == 0)
@@ -216,7 +216,7 @@ void tm_member_join(tm_thread *thread, tm_member *member)
     const tcpmsg_callbacks *callbacks = &member->service->callbacks;
     member->stage = TM_OPEN;
     member->opened = true;
-    member->u.active = thread->now;
+    tm_member_is_active(thread, member);
     member->held = tm_buffer_len(&conn->in.buffer) > 0;
     member->source.watch = (tm_watch){.fd = conn->fd};
     thread->held += tm_buffer_capacity(&conn->in.buffer);

@@ -11,15 +11,27 @@
 void tm_member_stop_clocks(tm_thread *thread, tm_member *member, bool stop)
 {
     tm_in *in = &tm_conn_of(member)->in;
-    if (stop && member->stopped == 0) {
-        member->stopped = thread->now;
-    } else if (!stop && member->stopped != 0) {
-        int64_t pause = thread->now - member->stopped;
-        member->u.active = tm_sooner(member->u.active + pause, thread->now);
-        if (in->message_limit != 0)
-            in->message_limit += pause;
-        member->stopped = 0;
-    }
+    if (stop == member->stopped)
+        return;
+    member->stopped = stop;
+    member->u.active = thread->now - member->u.active;
+    if (in->message_limit != 0 && stop)
+        in->message_limit = in->message_limit > thread->now ? in->message_limit - thread->now : 1;
+    else if (in->message_limit != 0)
+        in->message_limit += thread->now;
+}
+
+void tm_member_is_active(tm_thread *thread, tm_member *member)
+{
+    member->u.active = member->stopped ? 0 : thread->now;
+}
+
+void tm_member_await_message(tm_thread *thread, tm_member *member)
+{
+    tcpmsg_conn *conn = tm_conn_of(member);
+    int ms = conn->settings->message_timeout_ms;
+    if (ms >= 0 && conn->in.message_limit == 0)
+        conn->in.message_limit = (member->stopped ? 0 : thread->now) + ms * TM_MS;
 }
 
 static int64_t idle_limit(const tm_thread *thread, const tm_member *member)

@@ -11,13 +11,12 @@
 bool tm_outbox_valid(const tm_outbox *box)
 {
     size_t len = 0;
-    const tm_chunk *last = NULL;
-    for (const tm_chunk *chunk = box->first; chunk; last = chunk, chunk = chunk->next) {
+    for (const tm_chunk *chunk = tm_outbox_first(box); chunk; chunk = tm_outbox_next(box, chunk)) {
         if (chunk->start >= chunk->end || chunk->end > chunk->capacity)
             return false;
         len += chunk->end - chunk->start;
     }
-    return last == box->last && len == box->len;
+    return len == box->len;
 }
 
 /* An empty chunk in memory of that size. */
@@ -63,13 +62,30 @@ static tm_chunk *get_chunk(tm_outbox *box, size_t size)
     return memory == 0 ? NULL : chunk_in(malloc(memory), memory);
 }
 
+static void prepend(tm_outbox *box, tm_chunk *chunk)
+{
+    chunk->next = chunk;
+    if (box->last) {
+        chunk->next = box->last->next;
+        box->last->next = chunk;
+    } else {
+        box->last = chunk;
+    }
+}
+
 static void append(tm_outbox *box, tm_chunk *chunk)
 {
-    if (box->last)
-        box->last->next = chunk;
-    else
-        box->first = chunk;
+    prepend(box, chunk);
     box->last = chunk;
+}
+
+static tm_chunk *take_first(tm_outbox *box)
+{
+    tm_chunk *first = box->last->next;
+    box->last->next = first->next;
+    if (first == box->last)
+        box->last = NULL;
+    return first;
 }
 
 uint8_t *tm_outbox_new_place(tm_outbox *box, size_t size)
@@ -102,17 +118,15 @@ void tm_outbox_keep(tm_outbox *box, tm_message *message, tm_chunk *room)
     size_t rest = tm_message_size(message) - message->sent;
     tm_message_keep(message, room->bytes);
     room->end = rest;
-    room->next = box->first;
-    box->first = room;
-    if (!box->last)
-        box->last = room;
+    prepend(box, room);
     box->len += rest;
 }
 
 int tm_outbox_parts(const tm_outbox *box, size_t limit, struct iovec *parts, int most)
 {
     int count = 0;
-    for (tm_chunk *chunk = box->first; chunk && limit > 0 && count < most; chunk = chunk->next) {
+    tm_chunk *chunk = tm_outbox_first(box);
+    for (; chunk && limit > 0 && count < most; chunk = tm_outbox_next(box, chunk)) {
         size_t len = chunk->end - chunk->start;
         if (len > limit)
             len = limit;
@@ -135,17 +149,14 @@ void tm_outbox_left(tm_outbox *box, size_t count)
     box->len -= count;
     box->position += count;
     while (count > 0) {
-        tm_chunk *chunk = box->first;
+        tm_chunk *chunk = tm_outbox_first(box);
         size_t len = chunk->end - chunk->start;
         if (count < len) {
             chunk->start += count;
             return;
         }
         count -= len;
-        box->first = chunk->next;
-        if (!box->first)
-            box->last = NULL;
-        tm_outbox_spare(box, chunk);
+        tm_outbox_spare(box, take_first(box));
     }
 }
 
@@ -182,19 +193,14 @@ void tm_outbox_return(tm_outbox *box, tm_pool *pool)
     }
 }
 
-static void drop_row(tm_chunk **first)
-{
-    while (*first) {
-        tm_chunk *next = (*first)->next;
-        free(*first);
-        *first = next;
-    }
-}
-
 void tm_outbox_free(tm_outbox *box)
 {
     box->len = 0;
-    drop_row(&box->first);
-    box->last = NULL;
-    drop_row(&box->spare);
+    while (box->last)
+        tm_outbox_spare(box, take_first(box));
+    while (box->spare) {
+        tm_chunk *next = box->spare->next;
+        free(box->spare);
+        box->spare = next;
+    }
 }

@@ -31,14 +31,24 @@ typedef struct tm_chunk {
  * Invariant: no chunk of the row is empty, and `len` counts the bytes of all of them.
  */
 typedef struct tm_outbox {
-    tm_chunk *first;
-    tm_chunk *last;
+    tm_chunk *last;    /* of a ring: the first is next; or NULL */
     tm_chunk *spare;   /* a row of empty ones, kept for what comes next; or NULL */
     size_t len;        /* bytes that wait */
     uint64_t position; /* bytes that have left */
 } tm_outbox;
 
 bool tm_outbox_valid(const tm_outbox *box);
+
+static inline tm_chunk *tm_outbox_first(const tm_outbox *box)
+{
+    return box->last ? box->last->next : NULL;
+}
+
+/* The one behind it, or NULL. */
+static inline tm_chunk *tm_outbox_next(const tm_outbox *box, const tm_chunk *chunk)
+{
+    return chunk == box->last ? NULL : chunk->next;
+}
 
 /* The position at which all that is here now will have left. */
 static inline uint64_t tm_outbox_end(const tm_outbox *box)

@@ -61,7 +61,7 @@ static void expect(const tm_outbox *box, const char *text)
 static int chunks(const tm_outbox *box)
 {
     int count = 0;
-    for (const tm_chunk *chunk = box->first; chunk; chunk = chunk->next)
+    for (const tm_chunk *chunk = tm_outbox_first(box); chunk; chunk = tm_outbox_next(box, chunk))
         count++;
     return count;
 }
@@ -107,7 +107,7 @@ static void bytes_stay_where_they_are(void **state)
     assert_int_equal(tm_outbox_parts(&box, SIZE_MAX, &part, 1), 1);
     for (int i = 0; i < 20; i++)
         add_filled(&box, 30000);
-    assert_ptr_equal(box.first->bytes, part.iov_base);
+    assert_ptr_equal(tm_outbox_first(&box)->bytes, part.iov_base);
     assert_memory_equal(part.iov_base, "#one", 4);
     assert_true(chunks(&box) > 2);
     left(&box, 4 + 19 * 30000);
@@ -203,7 +203,7 @@ static void memory_is_asked_for_a_few_times_only(void **state)
     for (size_t len = 0; len + 2 <= TM_HOLD_MOST; len += 2)
         add(&box, "1");
     assert_true(chunks(&box) <= 4);
-    assert_true(box.first->capacity <= 4096);
+    assert_true(tm_outbox_first(&box)->capacity <= 4096);
     tm_outbox_free(&box);
 }
 
