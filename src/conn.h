@@ -134,7 +134,7 @@ void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer);
 void tm_conn_peer(const tcpmsg_conn *conn, tm_sockaddr *peer);
 
 /* Behind every connection: so many bytes, zero at first, for its keeper. */
-#define TM_KEPT_SIZE 112
+#define TM_KEPT_SIZE 96
 
 static inline void *tm_kept(const tcpmsg_conn *conn)
 {

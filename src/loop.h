@@ -26,10 +26,24 @@ typedef struct tm_source_kind {
     void (*expired)(tm_thread *thread, tm_source *source);
 } tm_source_kind;
 
+/* Which kind a source is of: small, since every connection has one. */
+enum tm_kind {
+    TM_MEMBER,
+    TM_DOOR,
+    TM_DOOR_ABORT,
+    TM_ATTEMPT,
+    TM_LATER,
+    TM_WAKE,
+    TM_TRIM,
+};
+
+extern const tm_source_kind tm_member_kind, tm_door_kind, tm_door_abort_kind, tm_attempt_kind,
+    tm_later_kind;
+
 struct tm_source {
     tm_watch watch;
+    uint8_t kind; /* an enum tm_kind */
     tm_timer timer;
-    const tm_source_kind *kind;
 };
 
 /* A ring of what has a link; its head is a link, too. */

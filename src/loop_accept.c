@@ -77,7 +77,7 @@ static void door_expired(tm_thread *thread, tm_source *source)
         door_ready(thread, source, POLLIN);
 }
 
-static const tm_source_kind door_kind = {door_ready, door_expired};
+const tm_source_kind tm_door_kind = {door_ready, door_expired};
 
 static void stop_watching(tm_thread *thread, tm_door *door)
 {
@@ -93,7 +93,7 @@ static void door_aborted(tm_thread *thread, tm_source *source, short events)
     stop_watching(thread, (tm_door *)((char *)source - offsetof(tm_door, abort)));
 }
 
-static const tm_source_kind abort_kind = {.ready = door_aborted};
+const tm_source_kind tm_door_abort_kind = {.ready = door_aborted};
 
 void tm_door_free(tm_door *door)
 {
@@ -113,8 +113,8 @@ void tm_door_open(void *arg)
     }
     door->next = loop->doors;
     loop->doors = door;
-    door->source = (tm_source){.watch = {.fd = door->listener->fd}, .kind = &door_kind};
-    door->abort = (tm_source){.watch = {.fd = door->listener->wake.read_fd}, .kind = &abort_kind};
+    door->source = (tm_source){.watch = {.fd = door->listener->fd}, .kind = TM_DOOR};
+    door->abort = (tm_source){.watch = {.fd = door->listener->wake.read_fd}, .kind = TM_DOOR_ABORT};
     tm_thread_watch(first, &door->abort, POLLIN);
     door_expired(first, &door->source);
 }

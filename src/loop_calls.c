@@ -19,7 +19,7 @@ static void run_later(tm_thread *thread, tm_source *source)
     free(call);
 }
 
-static const tm_source_kind later_kind = {.expired = run_later};
+const tm_source_kind tm_later_kind = {.expired = run_later};
 
 int tm_loop_call(tcpmsg_loop *loop, int64_t due, void (*function)(void *arg), void *arg)
 {
@@ -28,7 +28,7 @@ int tm_loop_call(tcpmsg_loop *loop, int64_t due, void (*function)(void *arg), vo
     if (!call)
         return TCPMSG_ENOMEM;
     *call = (tm_call){
-        .source = {.kind = &later_kind, .timer = {.due = due}}, .call = function, .arg = arg};
+        .source = {.kind = TM_LATER, .timer = {.due = due}}, .call = function, .arg = arg};
     tm_mutex_lock(&loop->lock);
     bool refused = loop->refuses || loop->stop;
     if (!refused) {

@@ -30,7 +30,7 @@ static void attempt_ready(tm_thread *thread, tm_source *source, short events)
     tm_member_attend(tm_member_of(((tm_attempt *)source)->conn)); /* its first member */
 }
 
-static const tm_source_kind attempt_kind = {.ready = attempt_ready};
+const tm_source_kind tm_attempt_kind = {.ready = attempt_ready};
 
 /* In the thread of the look-up. */
 static void looked_up(void *arg)
@@ -57,7 +57,7 @@ static void start_watching(tm_thread *thread, tm_member *member)
             break;
         }
         tm_attempt *attempt = &dial->attempts[dial->watched++];
-        *attempt = (tm_attempt){.source = {.watch = {.fd = fds[i].fd}, .kind = &attempt_kind},
+        *attempt = (tm_attempt){.source = {.watch = {.fd = fds[i].fd}, .kind = TM_ATTEMPT},
                                 .conn = tm_conn_of(member)};
         all = tm_thread_watch(thread, &attempt->source, fds[i].events) == 0 && all;
     }

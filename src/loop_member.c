@@ -56,13 +56,13 @@ static void member_expired(tm_thread *thread, tm_source *source)
     tm_member_attend(member);
 }
 
-static const tm_source_kind member_kind = {member_ready, member_expired};
+const tm_source_kind tm_member_kind = {member_ready, member_expired};
 
 void tm_member_begin(tcpmsg_conn *conn, tm_service *service, enum tm_stage stage)
 {
     tm_thread *thread = tm_thread_of(conn);
     tm_member *member = tm_member_of(conn);
-    member->source.kind = &member_kind;
+    member->source.kind = TM_MEMBER;
     member->service = tm_service_ref(service);
     member->stage = (uint8_t)stage;
     tm_link_init(&member->link);

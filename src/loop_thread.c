@@ -34,6 +34,16 @@ static void trim_expired(tm_thread *thread, tm_source *source)
 
 static const tm_source_kind trim_kind = {.expired = trim_expired};
 
+static const tm_source_kind *const kinds[] = {
+    [TM_MEMBER] = &tm_member_kind,
+    [TM_DOOR] = &tm_door_kind,
+    [TM_DOOR_ABORT] = &tm_door_abort_kind,
+    [TM_ATTEMPT] = &tm_attempt_kind,
+    [TM_LATER] = &tm_later_kind,
+    [TM_WAKE] = &wake_kind,
+    [TM_TRIM] = &trim_kind,
+};
+
 static void see_to_trim(tm_thread *thread)
 {
     if (thread->keeper.pool.kept > 0 && !tm_timer_is_set(&thread->trim.timer))
@@ -67,8 +77,8 @@ int tm_thread_open(tm_thread *thread, tcpmsg_loop *loop, int poller)
         return TCPMSG_EINVAL;
     if (r == 0)
         r = tm_wake_open(&thread->wake);
-    thread->trim.kind = &trim_kind;
-    thread->wake_source = (tm_source){.watch = {.fd = thread->wake.read_fd}, .kind = &wake_kind};
+    thread->trim.kind = TM_TRIM;
+    thread->wake_source = (tm_source){.watch = {.fd = thread->wake.read_fd}, .kind = TM_WAKE};
     if (r == 0)
         r = tm_thread_watch(thread, &thread->wake_source, POLLIN);
     return r == 0 ? 0 : tm_error_from_errno(-r);
@@ -205,7 +215,7 @@ static void pass(tm_thread *thread)
     for (int i = 0; i < n; i++) {
         tm_source *source = (tm_source *)ready[i].watch; /* its first member */
         if (source->watch.watched)
-            source->kind->ready(thread, source, ready[i].events);
+            kinds[source->kind]->ready(thread, source, ready[i].events);
     }
     take_inbox(thread);
     if (thread == thread->loop->threads)
@@ -213,7 +223,7 @@ static void pass(tm_thread *thread)
     tm_timer *timer;
     while ((timer = tm_timers_take(&thread->timers, thread->now))) {
         tm_source *source = (tm_source *)((char *)timer - offsetof(tm_source, timer));
-        source->kind->expired(thread, source);
+        kinds[source->kind]->expired(thread, source);
     }
     attend_all(thread);
     see_to_trim(thread);

@@ -16,7 +16,7 @@ typedef struct tm_watch {
     int fd;
     short events;  /* POLLIN, POLLOUT, both or neither: kept by tm_poller_set */
     short watched; /* a poller knows it; with no events it still tells POLLERR and POLLHUP */
-    size_t slot;   /* the poller's own */
+    uint32_t slot; /* the poller's own */
 } tm_watch;
 
 /* What a wait found. */

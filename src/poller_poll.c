@@ -80,7 +80,7 @@ static void put(tm_poll *set, size_t slot, struct pollfd fd, tm_watch *watch)
 {
     set->fds[slot] = fd;
     set->watches[slot] = watch;
-    watch->slot = slot;
+    watch->slot = (uint32_t)slot;
 }
 
 static int set_poll(tm_poller *poller, tm_watch *watch, short events)
