@@ -84,7 +84,7 @@ typedef struct tm_keeper {
     size_t high_water;
     const tcpmsg_conn *delivers_more; /* a message of it; another one follows at once, and so,
                                        * likely, will its answer */
-    tm_pool pool; /* of its own thread: for what it sends, and for what has come in part */
+    tm_pool pool;                     /* for what is sent, and for what has come in part */
 } tm_keeper;
 
 /*

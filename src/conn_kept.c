@@ -25,7 +25,6 @@ void tm_kept_reclaim(tcpmsg_conn *conn)
 static int send_directly(tcpmsg_conn *conn, tm_message *message)
 {
     tm_keeper *keeper = conn->keeper;
-    tm_outbox_borrow(&conn->out.box, &keeper->pool, tm_message_size(message));
     if (message->length < DIRECT_LEAST || conn->out.unattended)
         return TCPMSG_EAGAIN;
     int more = keeper->delivers_more == conn ? TCPMSG_MORE : 0; /* full segments, for now */
@@ -40,6 +39,7 @@ int tm_kept_send(tcpmsg_conn *conn, tm_message *message, int flags)
         out->over = true;
         return TCPMSG_EAGAIN;
     }
+    tm_outbox_borrow(&out->box, &conn->keeper->pool, tm_message_size(message));
     bool here = conn->keeper->is_here(conn);
     int r = here ? send_directly(conn, message) : TCPMSG_EAGAIN;
     out->went = out->went || r == 0;

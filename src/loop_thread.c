@@ -46,7 +46,7 @@ static const tm_source_kind *const kinds[] = {
 
 static void see_to_trim(tm_thread *thread)
 {
-    if (thread->keeper.pool.kept > 0 && !tm_timer_is_set(&thread->trim.timer))
+    if (!tm_timer_is_set(&thread->trim.timer) && !tm_pool_is_empty(&thread->keeper.pool))
         tm_timers_set(&thread->timers, &thread->trim.timer, thread->now + TRIM);
 }
 
@@ -67,7 +67,7 @@ int tm_thread_open(tm_thread *thread, tcpmsg_loop *loop, int poller)
     tm_link_init(&thread->members);
     tm_link_init(&thread->starved);
     tm_timers_init(&thread->timers, tm_now());
-    if (tm_mutex_init(&thread->lock) < 0)
+    if (tm_mutex_init(&thread->lock) < 0 || tm_pool_init(&thread->keeper.pool) < 0)
         return TCPMSG_ENOMEM;
     thread->shared = malloc(TM_SHARED);
     if (!thread->shared)

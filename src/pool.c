@@ -39,29 +39,42 @@ static void *take(tm_pool *pool, int index)
     return piece;
 }
 
+static void put(tm_pool *pool, int index, tm_piece *piece)
+{
+    piece->next = pool->first[index];
+    pool->first[index] = piece;
+    pool->kept += size_at(index);
+}
+
+int tm_pool_init(tm_pool *pool)
+{
+    return tm_mutex_init(&pool->lock);
+}
+
 void *tm_pool_get(tm_pool *pool, size_t size)
 {
     int index = index_of(size);
     if (index == TM_POOL_SIZES)
         return malloc(size);
+    tm_mutex_lock(&pool->lock);
     void *piece = take(pool, index);
     if (pool->kept < pool->unused)
         pool->unused = pool->kept;
+    tm_mutex_unlock(&pool->lock);
     return piece ? piece : malloc(size_at(index));
 }
 
 void tm_pool_give(tm_pool *pool, void *memory, size_t size)
 {
     int index = index_of(size);
-    bool fits = index < TM_POOL_SIZES && size_at(index) == size;
-    if (!memory || !fits || size > TM_POOL_MOST - pool->kept) {
+    bool fits = memory && index < TM_POOL_SIZES && size_at(index) == size;
+    tm_mutex_lock(&pool->lock);
+    bool kept = fits && size <= TM_POOL_MOST - pool->kept;
+    if (kept)
+        put(pool, index, memory);
+    tm_mutex_unlock(&pool->lock);
+    if (!kept)
         free(memory);
-        return;
-    }
-    tm_piece *piece = memory;
-    piece->next = pool->first[index];
-    pool->first[index] = piece;
-    pool->kept += size;
 }
 
 static void shrink_to(tm_pool *pool, size_t most)
@@ -73,11 +86,22 @@ static void shrink_to(tm_pool *pool, size_t most)
 
 void tm_pool_trim(tm_pool *pool)
 {
+    tm_mutex_lock(&pool->lock);
     shrink_to(pool, pool->kept - pool->unused);
     pool->unused = pool->kept;
+    tm_mutex_unlock(&pool->lock);
+}
+
+bool tm_pool_is_empty(tm_pool *pool)
+{
+    tm_mutex_lock(&pool->lock);
+    bool empty = pool->kept == 0;
+    tm_mutex_unlock(&pool->lock);
+    return empty;
 }
 
 void tm_pool_free(tm_pool *pool)
 {
     shrink_to(pool, 0);
+    tm_mutex_destroy(&pool->lock);
 }
