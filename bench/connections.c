@@ -29,7 +29,15 @@ static void close_bare(bench_end *end)
     close(end->fd);
 }
 
-static void bare_use(const bench_end *end, const bench_load *load)
+/* With shutdown(2) the end leaves although somebody else, a forked child say, has a copy. */
+static void end_bare(int fd, bool shuts)
+{
+    if (shuts)
+        shutdown(fd, SHUT_WR);
+    close(fd);
+}
+
+static void use(const bench_end *end, const bench_load *load, bool shuts)
 {
     size_t framed = BENCH_PREFIX + load->length;
     unsigned char *message = bench_memory(framed);
@@ -38,12 +46,12 @@ static void bare_use(const bench_end *end, const bench_load *load)
         int fd = bench_connect(end->port);
         bench_send_all(fd, message, framed);
         bench_recv_all(fd, message, framed, 0);
-        close(fd);
+        end_bare(fd, shuts);
     }
     free(message);
 }
 
-static void bare_serve(const bench_end *end, const bench_load *load)
+static void serve(const bench_end *end, const bench_load *load, bool shuts)
 {
     size_t framed = BENCH_PREFIX + load->length;
     unsigned char *message = bench_memory(framed);
@@ -53,9 +61,29 @@ static void bare_serve(const bench_end *end, const bench_load *load)
         bench_recv_all(fd, message, framed, 0);
         bench_send_all(fd, message, framed);
         bench_system(recv(fd, message, framed, 0) == 0, "recv: the end");
-        close(fd);
+        end_bare(fd, shuts);
     }
     free(message);
+}
+
+static void bare_use(const bench_end *end, const bench_load *load)
+{
+    use(end, load, false);
+}
+
+static void bare_serve(const bench_end *end, const bench_load *load)
+{
+    serve(end, load, false);
+}
+
+static void shut_use(const bench_end *end, const bench_load *load)
+{
+    use(end, load, true);
+}
+
+static void shut_serve(const bench_end *end, const bench_load *load)
+{
+    serve(end, load, true);
 }
 
 static void address_of(const bench_end *end, char *address, size_t size)
@@ -115,8 +143,12 @@ int main(int argc, char **argv)
 {
     static const bench_way bare = {"bare",   "bare sockets", &near_kind, &bare_listener,
                                    bare_use, bare_serve,     0};
+    static const bench_way shut = {"shutdown", "bare sockets, shutdown before close",
+                                   &near_kind, &bare_listener,
+                                   shut_use,   shut_serve,
+                                   0};
     static const bench_way ours = {"ours",  "ours",    &near_kind, &our_listener,
                                    our_use, our_serve, 0};
-    static const bench_way *const ways[] = {&bare, &ours, NULL};
+    static const bench_way *const ways[] = {&bare, &shut, &ours, NULL};
     return bench_main(ways, argc, argv);
 }

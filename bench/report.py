@@ -60,6 +60,7 @@ ROUND_TRIP = {
 }
 CONNECTIONS = {
     'bare': ('bare sockets', 'connections', 'bare'),
+    'shutdown': ('bare sockets, `shutdown` before `close`', 'connections', 'shutdown'),
     'ours': ('**ours**', 'connections', 'ours'),
 }
 
