@@ -268,9 +268,11 @@ def machine():
     text = pathlib.Path('/proc/cpuinfo').read_text()
     model = re.search(r'^model name\s*: (.*)$', text, re.M)
     compiler = subprocess.run(['cc', '--version'], stdout=subprocess.PIPE, text=True).stdout
+    control = pathlib.Path('/proc/sys/net/ipv4/tcp_congestion_control').read_text().strip()
     return (f'{len(os.sched_getaffinity(0))} processors ({model.group(1) if model else "?"}), '
             f'{platform.system()} {platform.release().split("-")[0]}, '
-            f'{compiler.splitlines()[0]}, a release build, over 127.0.0.1.')
+            f'{compiler.splitlines()[0]}, a release build, over 127.0.0.1, '
+            f'TCP congestion control {control}.')
 
 
 def main():
