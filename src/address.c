@@ -71,15 +71,16 @@ static void know_v6(tm_address *out, const struct in6_addr *binary)
 }
 
 /* Only the usual form, all four numbers; getaddrinfo(3) takes others, too. */
-static void know_v4(tm_address *out)
+static bool is_v4_literal(tm_address *out)
 {
     struct in_addr binary;
     if (inet_pton(AF_INET, out->host, &binary) != 1)
-        return;
+        return false;
     out->known.length = sizeof out->known.u.v4;
     out->known.u.v4.sin_family = AF_INET;
     out->known.u.v4.sin_port = htons(out->port);
     out->known.u.v4.sin_addr = binary;
+    return true;
 }
 
 /* "[v6]" or "[v6%zone]": the bytes between the brackets; what a zone means is looked up. */
@@ -129,11 +130,12 @@ static int parse_tcp(tm_address *out, const char *text, const char *rest, tm_sto
     out->port = (uint16_t)port;
     if (bracketed)
         return is_v6_literal(out) ? 0 : refuse(story, text, "no IPv6 address in the brackets");
+    if (is_v4_literal(out))
+        return 0;
     if (strchr(out->host, ':'))
         return refuse(story, text, "an IPv6 address stands in brackets: [::1]:5000");
     if (strspn(out->host, LETTERS_AND_DIGITS "-._") != len)
         return refuse(story, text, "a host is letters, digits, '-', '.' and '_'");
-    know_v4(out);
     return 0;
 }
 

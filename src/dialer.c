@@ -2,7 +2,6 @@
 #include "dialer.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,7 +46,7 @@ int tm_dialer_begin(tm_dialer *dialer, const char *text, const tm_settings *sett
         .fd = -1,
     };
     dialer->story = (tm_story){.text = dialer->told, .size = sizeof dialer->told};
-    snprintf(dialer->text, sizeof dialer->text, "%s", text);
+    memcpy(dialer->text, text, strnlen(text, TM_DIALED_MOST)); /* the NUL is there */
     int r = tm_address_parse(&dialer->address, text, &dialer->story);
     return answer(dialer, r < 0 ? r : check(dialer));
 }
