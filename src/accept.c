@@ -35,11 +35,12 @@ static bool is_shortage(int answer)
     return answer == -EMFILE || answer == -ENFILE || answer == -ENOBUFS || answer == -ENOMEM;
 }
 
-void tm_accept_own(const tcpmsg_listener *listener, tcpmsg_conn *conn, int fd,
-                   const tm_sockaddr *peer)
+void tm_accept_own(tcpmsg_listener *listener, tcpmsg_conn *conn, int fd, const tm_sockaddr *peer)
 {
     tm_conn_own(conn, fd, peer);
-    if (conn->waits && listener->naps)
+    if (listener->naps == TM_NAPS_UNTRIED)
+        listener->naps = tm_socket_has_limit(fd) ? TM_NAPS_WORK : TM_NAPS_NEVER;
+    if (conn->waits && listener->naps == TM_NAPS_WORK)
         tm_waiting_of(conn)->naps = TM_NAPS_WORK;
     if (conn->tcp && !listener->tuned)
         tm_socket_tune(fd, listener->settings);

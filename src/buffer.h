@@ -103,6 +103,12 @@ static inline tm_buffer tm_buffer_in(void *memory, size_t size)
     return (tm_buffer){row};
 }
 
+/* How much memory it holds. */
+static inline size_t tm_buffer_held(const tm_buffer *buffer)
+{
+    return buffer->row ? tm_buffer_memory(buffer->row->capacity) : 0;
+}
+
 /* Gives the memory back; the buffer is empty and usable again. */
 void tm_buffer_free(tm_buffer *buffer);
 

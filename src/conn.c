@@ -158,6 +158,7 @@ static int attach(tcpmsg_conn **out, int fd, tm_settings *settings, tm_story *st
         tm_conn_free(conn);
         return tm_error_from_errno(-r);
     }
+    tm_waiting_of(conn)->attached = true;
     tm_conn_own(conn, fd, &peer);
     if (conn->tcp)
         tm_socket_tune(fd, settings);

@@ -37,6 +37,7 @@ typedef struct tm_out {
     bool in_call;           /* it is inside the system call, which may bring an error out */
     bool shut;              /* no new sends */
     bool fin;               /* FIN was sent */
+    bool fin_counts;        /* ... and is among what the peer has to acknowledge */
     atomic_bool attended;   /* its keeper was told that there is something to do */
     bool went;              /* bytes left at once, and its keeper was not told */
     bool refused;           /* a send was too much for its keeper, who tells when it is not */
@@ -55,8 +56,6 @@ typedef struct tm_in {
     atomic_uint_least64_t bytes;
 } tm_in;
 
-enum tm_naps { TM_NAPS_UNTRIED, TM_NAPS_NEVER, TM_NAPS_WORK };
-
 /* What calls that wait need beside it. A connection that a loop made has none. */
 typedef struct tm_waiting {
     tm_condition out_turn; /* sending: the turn is free, or something went out */
@@ -67,6 +66,7 @@ typedef struct tm_waiting {
     bool busy;          /* a thread has the turn */
     bool slept;         /* the last receive had to poll: the next one does before it reads */
     uint8_t naps;       /* whether it may do so inside of a read: an enum tm_naps */
+    bool attached;      /* the socket is not of our making */
     unsigned waiting;   /* threads that wait for it */
     size_t read_size;   /* how much one read asks for */
     size_t expected;    /* the length of the last message, if it was a large one */

@@ -40,7 +40,7 @@ int tm_conn_look_acknowledged(tcpmsg_conn *conn, bool *peer_ended)
     ssize_t unacked = tm_socket_unacked(conn->fd);
     bool at_end = conn->in.error == TCPMSG_EOF; /* nothing is unread, and nothing comes */
     ssize_t n = at_end ? 0 : tm_socket_discard(conn->fd);
-    if (unacked == 0 || unacked == 1) /* the FIN at most */
+    if (unacked == 0 || (unacked == 1 && conn->out.fin_counts))
         return 0;
     if (n == 0) {
         *peer_ended = true;

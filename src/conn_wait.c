@@ -88,12 +88,13 @@ static void sleep_until(tcpmsg_conn *conn, int64_t deadline, bool no_memory)
 static bool may_nap(tcpmsg_conn *conn, int64_t deadline)
 {
     tm_waiting *waiting = tm_waiting_of(conn);
-    if (waiting->naps == TM_NAPS_NEVER)
-        return false;
+    if (waiting->naps == TM_NAPS_NEVER || conn->settings->linger_ms * TM_MS < TM_SOCKET_NAP)
+        return false; /* a close would have to wait for it */
     if (deadline != TM_FOREVER && deadline - tm_now() < TM_SOCKET_NAP)
         return false;
     if (waiting->naps == TM_NAPS_UNTRIED)
-        waiting->naps = tm_socket_may_nap(conn->fd) ? TM_NAPS_WORK : TM_NAPS_NEVER;
+        waiting->naps =
+            tm_socket_may_nap(conn->fd, !waiting->attached) ? TM_NAPS_WORK : TM_NAPS_NEVER;
     return waiting->naps == TM_NAPS_WORK && !conn->in.error;
 }
 

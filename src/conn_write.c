@@ -29,7 +29,7 @@ void tm_out_fin_if_due(tcpmsg_conn *conn)
     if (!out->shut || out->fin || out->error || out->box.len > 0)
         return;
     out->fin = true;
-    tm_socket_end_output(conn->fd);
+    out->fin_counts = tm_socket_end_output(conn->fd) == 0; /* it had not ended before */
 }
 
 static void free_turn(tcpmsg_conn *conn)

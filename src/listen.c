@@ -31,7 +31,8 @@ static int try_address(tcpmsg_listener *listener, const tm_sockaddr *address, bo
         listener->tuned = TM_SOCKETS_INHERIT;
         if (listener->tuned)
             tm_socket_tune(fd, listener->settings);
-        listener->naps = listener->tuned && tm_socket_limit_naps(fd);
+        bool limits = listener->tuned && tm_socket_limit_naps(fd);
+        listener->naps = limits ? TM_NAPS_UNTRIED : TM_NAPS_NEVER;
         if (r == 0)
             r = tm_socket_bind(fd, address);
         if (r == 0)

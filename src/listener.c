@@ -40,6 +40,7 @@ static int make(tcpmsg_listener **out, tm_settings *settings)
         goto fail_cond;
     }
     listener->fd = -1;
+    listener->naps = TM_NAPS_NEVER;
     listener->maker = getpid();
     listener->settings = tm_settings_ref(settings);
     *out = listener;

@@ -19,9 +19,9 @@ struct tcpmsg_listener {
     int fd;
     pid_t maker; /* the process: a forked child only lets go */
     tm_settings *settings;
-    bool naps;  /* reads of what it accepts may */
-    bool v6;    /* its socket is an IPv6 one */
-    bool tuned; /* before it began to listen: what it accepts inherits that */
+    atomic_int naps; /* whether what it accepts inherits that: an enum tm_naps */
+    bool v6;         /* its socket is an IPv6 one */
+    bool tuned;      /* before it began to listen: what it accepts inherits that */
     atomic_bool canceled;
     tm_wake wake;     /* signalled by abort, and never cleared */
     pid_t wake_owner; /* a forked child opens one of its own */
@@ -47,8 +47,7 @@ int tm_listener_own_wake(tcpmsg_listener *listener);
 #define TM_ACCEPT_FAILURES 16
 
 /* Gives a connection the socket that was accepted for it, tuned. */
-void tm_accept_own(const tcpmsg_listener *listener, tcpmsg_conn *conn, int fd,
-                   const tm_sockaddr *peer);
+void tm_accept_own(tcpmsg_listener *listener, tcpmsg_conn *conn, int fd, const tm_sockaddr *peer);
 
 /* What accept(2) says of a connection that died in the queue: the next one may be well. */
 bool tm_accept_is_passing(int answer);

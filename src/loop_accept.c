@@ -28,7 +28,7 @@ static int let_in(tm_door *door)
 {
     tm_sockaddr peer;
     tm_thread *thread = tm_loop_lightest(door->loop);
-    const tcpmsg_listener *listener = door->listener;
+    tcpmsg_listener *listener = door->listener;
     tcpmsg_conn *conn = tm_conn_make_kept(listener->settings, &thread->keeper, listener->v6);
     if (!conn)
         return -ENOMEM;

@@ -89,7 +89,7 @@ static void note(tm_thread *thread, tm_member *member, int answer, bool delivere
 /* An emptied buffer's memory is for the next one. */
 static void put_aside(tm_thread *thread, tm_buffer *own)
 {
-    tm_pool_give(&thread->keeper.pool, own->row, tm_buffer_memory(tm_buffer_capacity(own)));
+    tm_pool_give(&thread->keeper.pool, own->row, tm_buffer_held(own));
     *own = (tm_buffer){0};
 }
 
@@ -118,7 +118,7 @@ static bool suits(const tm_thread *thread, const tm_buffer *buffer, size_t count
 static bool keep(tm_thread *thread, tm_member *member, const uint8_t *bytes, size_t count)
 {
     tm_buffer *own = &tm_conn_of(member)->in.buffer;
-    size_t before = tm_buffer_capacity(own);
+    size_t before = tm_buffer_held(own);
     tm_buffer_clear(own);
     if (!suits(thread, own, count) || count == 0)
         put_aside(thread, own);
@@ -221,7 +221,7 @@ static void read_own(tm_thread *thread, tm_member *member, const tm_head *head)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
     tm_buffer *own = &conn->in.buffer;
-    size_t before = tm_buffer_capacity(own);
+    size_t before = tm_buffer_held(own);
     size_t wanted = tm_budget_allows(thread, member, next_step(own, head));
     if (wanted == 0 || !make_room(thread, own, wanted)) {
         member->starved = true;
@@ -252,7 +252,7 @@ static bool expects_large(const tm_thread *thread, const tm_member *member)
 static bool move_to_piece(tm_thread *thread, tm_member *member)
 {
     tm_buffer *own = &tm_conn_of(member)->in.buffer, piece = {0};
-    size_t before = tm_buffer_capacity(own);
+    size_t before = tm_buffer_held(own);
     get_piece(thread, &piece, LARGEST);
     if (!piece.row)
         return false;

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +27,7 @@
 
 #define DISCARD_MOST ((ssize_t)1 << 20)
 #define KEEPALIVE_PROBES 9
+#define BUSY_TRIES 50
 
 static int answer(int r)
 {
@@ -144,63 +144,20 @@ int tm_socket_pending_error(int fd)
     return -error;
 }
 
-static ssize_t read_once(int fd, struct iovec *parts, int count, int flags)
-{
-    ssize_t n;
-    if (count == 1) {
-        n = recv(fd, parts[0].iov_base, parts[0].iov_len, flags);
-    } else {
-        struct msghdr header = {.msg_iov = parts, .msg_iovlen = (unsigned)count};
-        n = recvmsg(fd, &header, flags);
-    }
-    return n < 0 ? -errno : n;
-}
-
 ssize_t tm_socket_read(int fd, struct iovec *parts, int count)
 {
     ssize_t n;
-    do
-        n = read_once(fd, parts, count, MSG_DONTWAIT);
-    while (n == -EINTR);
-    return n;
-}
-
-#if NEEDS_NONBLOCK
-
-bool tm_socket_limit_naps(int fd)
-{
-    (void)fd;
-    return false;
-}
-
-bool tm_socket_may_nap(int fd)
-{
-    (void)fd;
-    return false;
-}
-
-#else
-
-bool tm_socket_limit_naps(int fd)
-{
-    struct timeval nap = {.tv_usec = TM_SOCKET_NAP / 1000};
-    return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &nap, sizeof nap) == 0;
-}
-
-bool tm_socket_may_nap(int fd)
-{
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || (flags & O_NONBLOCK && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0))
-        return false;
-    return tm_socket_limit_naps(fd);
-}
-
-#endif
-
-ssize_t tm_socket_nap(int fd, struct iovec *parts, int count)
-{
-    ssize_t n = read_once(fd, parts, count, 0);
-    return n == -EINTR ? -EAGAIN : n;
+    if (count == 1) {
+        do
+            n = recv(fd, parts[0].iov_base, parts[0].iov_len, MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+    } else {
+        struct msghdr header = {.msg_iov = parts, .msg_iovlen = (unsigned)count};
+        do
+            n = recvmsg(fd, &header, MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR);
+    }
+    return n < 0 ? -errno : n;
 }
 
 ssize_t tm_socket_write(int fd, struct iovec *parts, int count)
@@ -242,25 +199,44 @@ int tm_socket_end_both(int fd)
     return answer(shutdown(fd, SHUT_RDWR));
 }
 
+#ifdef __linux__
+
+/*
+ * connect(2): AF_UNSPEC dissolves a TCP association; the peer gets the reset now. Called by its
+ * number, since ThreadSanitizer takes libc's connect for a race with those who wait here.
+ */
+static int dissolve(int fd)
+{
+    struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+#ifdef SYS_connect
+    return answer((int)syscall(SYS_connect, fd, &nowhere, sizeof nowhere));
+#else
+    return answer(connect(fd, &nowhere, sizeof nowhere));
+#endif
+}
+
+#else
+
+static int dissolve(int fd)
+{
+    (void)fd;
+    return -ENOSYS;
+}
+
+#endif
+
 int tm_socket_reset(int fd)
 {
     struct linger at_once = {.l_onoff = 1, .l_linger = 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-#ifdef __linux__
-    /*
-     * connect(2): AF_UNSPEC dissolves a TCP association; the peer gets the reset now. Called by
-     * its number, since ThreadSanitizer takes libc's connect for a race with those who wait here.
-     */
-    struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
-#ifdef SYS_connect
-    if (syscall(SYS_connect, fd, &nowhere, sizeof nowhere) == 0)
-        return 0;
-#else
-    if (connect(fd, &nowhere, sizeof nowhere) == 0)
-        return 0;
-#endif
-#endif
-    return tm_socket_end_both(fd); /* the reset leaves with the close */
+    int r = dissolve(fd);
+    /* Some Linux 6 refuse while a thread is inside of recv(2), which this wakes: it sends nothing. */
+    for (int tries = 0; r == -EBUSY && tries < BUSY_TRIES; tries++) {
+        shutdown(fd, SHUT_RD);
+        tm_socket_wait(NULL, 0, tm_now() + TM_MS);
+        r = dissolve(fd);
+    }
+    return r < 0 ? tm_socket_end_both(fd) : 0; /* then the reset leaves with the close */
 }
 
 int tm_socket_local(int fd, tm_sockaddr *address)

@@ -34,14 +34,21 @@ ssize_t tm_socket_read(int fd, struct iovec *parts, int count);
 ssize_t tm_socket_write(int fd, struct iovec *parts, int count);
 
 /*
- * A read that sleeps at most TM_SOCKET_NAP for its first byte, after tm_socket_may_nap has
- * answered true for this descriptor: one system call where poll(2) would be a second one. -EAGAIN
- * when nothing came, or a signal did; only an end of the socket's own wakes it earlier.
+ * A nap is a read that sleeps at most TM_SOCKET_NAP for its first byte: one system call where
+ * poll(2) would be a second one. It needs a socket whose reads are limited so, and that is not
+ * O_NONBLOCK. -EAGAIN when nothing came, or a signal did; only an end of the socket's own wakes
+ * it earlier.
  */
 #define TM_SOCKET_NAP (20 * TM_MS)
-bool tm_socket_may_nap(int fd);
-bool tm_socket_limit_naps(int fd); /* does where O_NONBLOCK is not set; of a listener: for its */
+enum tm_naps { TM_NAPS_UNTRIED, TM_NAPS_NEVER, TM_NAPS_WORK };
 ssize_t tm_socket_nap(int fd, struct iovec *parts, int count);
+
+/* Makes them work; false: they don't. One that is not ours stays O_NONBLOCK if it is. */
+bool tm_socket_may_nap(int fd, bool ours);
+
+/* What a listener accepts, and none is O_NONBLOCK, inherits the limit; whether this one has. */
+bool tm_socket_limit_naps(int listener);
+bool tm_socket_has_limit(int fd);
 
 /* Reads and throws away, at most 1 MiB; 0: the peer has ended. */
 ssize_t tm_socket_discard(int fd);

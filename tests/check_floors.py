@@ -11,12 +11,12 @@ import sys
 
 FLOORS = [
     {
-        'buffer', 'bytes', 'error', 'frame', 'guess', 'hints', 'message', 'options', 'outbox', 'pool',
-        'settings', 'story', 'timers', 'version',
+        'buffer', 'bytes', 'error', 'frame', 'guess', 'hints', 'message', 'options', 'settings',
+        'story', 'timers', 'version',
     },
     {
-        'address', 'clock', 'mutex', 'poller', 'poller_epoll', 'poller_poll', 'resolve', 'socket',
-        'wake', 'worker',
+        'address', 'clock', 'mutex', 'outbox', 'poller', 'poller_epoll', 'poller_poll', 'pool',
+        'resolve', 'socket', 'socket_nap', 'wake', 'worker',
     },
     {
         'conn', 'conn_close', 'conn_in', 'conn_info', 'conn_kept', 'conn_out', 'conn_recv',
@@ -45,6 +45,7 @@ WAKE_CALLS = {'eventfd', 'pipe', 'pipe2'} | STREAM_CALLS
 EPOLL_CALLS = {'epoll_create1', 'epoll_ctl', 'epoll_wait'}
 SEAMS = {
     'socket': SOCKET_CALLS | STREAM_CALLS,
+    'socket_nap': SOCKET_CALLS,
     'wake': WAKE_CALLS,
     'poller_poll': {'poll'},
     'poller_epoll': EPOLL_CALLS,

@@ -4,8 +4,10 @@
 #include "faults.h"
 #include "peer.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* The counts begin anew. */
@@ -149,6 +151,41 @@ static void a_message_that_is_waited_for_is_one_read(void **state)
     end_pair(receiver.conn, receiver.raw);
 }
 
+static void expect_polls(struct call *receiver)
+{
+    watch(receiver->conn, &(struct faults){0});
+    call_start_asleep(receiver);
+    assert_true(raw_send(receiver->raw, "short"));
+    assert_int_equal(call_finish(receiver), 5);
+    assert_int_equal(polls_made, 1);
+    end_pair(receiver->conn, receiver->raw);
+}
+
+/* A close that must not wait must not wait for a receiver that nobody can wake, either. */
+static void promise_9_without_linger_who_waits_polls(void **state)
+{
+    (void)state;
+    struct call receiver = {.body = receive_one};
+    pair_unix(&receiver.conn, &receiver.raw, TCPMSG_OPTIONS(.linger_ms = TCPMSG_NO_LINGER));
+    expect_polls(&receiver);
+}
+
+/* Somebody else may have the same socket, and count on it. */
+static void what_was_attached_nonblocking_stays_so(void **state)
+{
+    (void)state;
+    struct call receiver = {.body = receive_one};
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    assert_int_equal(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
+    assert_int_equal(tcpmsg_attach(&receiver.conn, ends[0], NULL), 0);
+    receiver.raw = ends[1];
+    int copy = dup(ends[0]);
+    expect_polls(&receiver);
+    assert_true(fcntl(copy, F_GETFL) & O_NONBLOCK);
+    close(copy);
+}
+
 static void dontwait_never_polls(void **state)
 {
     (void)state;
@@ -213,6 +250,8 @@ int main(void)
         cmocka_unit_test(a_giant_is_read_straight_into_the_callers_buffer),
         cmocka_unit_test(large_messages_are_one_read_each),
         cmocka_unit_test(a_message_that_is_waited_for_is_one_read),
+        cmocka_unit_test(promise_9_without_linger_who_waits_polls),
+        cmocka_unit_test(what_was_attached_nonblocking_stays_so),
         cmocka_unit_test(dontwait_never_polls),
         cmocka_unit_test(what_others_send_meanwhile_is_gathered),
     };

@@ -5,6 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -321,6 +325,44 @@ static void fd_is_there_until_closed(void **state)
     tcpmsg_conn_unref(conn);
 }
 
+/* One byte was under way when the peer reset: it must not be taken for the FIN. */
+static bool reset_before_the_last_byte(tcpmsg_conn *conn, int raw)
+{
+    static const int no = 0;
+    int unacked = 0;
+    char text[4];
+    for (int i = 0; i < 20; i++) { /* from then on the peer delays what it acknowledges */
+        assert_int_equal(tcpmsg_send(conn, "x", 1, 0), 0);
+        assert_true(read_all(raw, text, 2));
+        assert_true(write_all(raw, "\1y", 2));
+        assert_int_equal(tcpmsg_recv(conn, text, sizeof text, 0), 1);
+    }
+    assert_int_equal(setsockopt(raw, IPPROTO_TCP, TCP_QUICKACK, &no, sizeof no), 0);
+    assert_int_equal(tcpmsg_send(conn, "", 0, 0), 0);
+    raw_reset(raw);
+    assert_true(wait_events(tcpmsg_conn_fd(conn), POLLHUP, WAIT_MS) & POLLHUP);
+    assert_int_equal(ioctl(tcpmsg_conn_fd(conn), SIOCOUTQ, &unacked), 0);
+    return unacked == 1;
+}
+
+static void promise_9_a_last_byte_that_was_not_acknowledged_is_told(void **state)
+{
+    (void)state;
+    int happened = 0;
+    for (int i = 0; i < 50 && happened < 5; i++) {
+        tcpmsg_conn *conn;
+        int raw;
+        pair(&conn, &raw, TCPMSG_OPTIONS(.framing = {.width = 1}));
+        bool so = reset_before_the_last_byte(conn, raw);
+        int r = tcpmsg_close(conn);
+        if (so)
+            assert_code(r, TCPMSG_ERESET);
+        happened += so;
+    }
+    if (happened == 0)
+        skip(); /* the peer's system acknowledges at once */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +373,7 @@ int main(void)
         cmocka_unit_test(promise_9_no_linger_does_not_wait),
         cmocka_unit_test(promise_9_acknowledged_is_enough),
         cmocka_unit_test(promise_9_a_reset_is_told),
+        cmocka_unit_test(promise_9_a_last_byte_that_was_not_acknowledged_is_told),
         cmocka_unit_test(promise_9_after_the_peers_end),
         cmocka_unit_test(promise_9_unix_sockets),
         cmocka_unit_test(promise_9_a_fork_only_lets_go),

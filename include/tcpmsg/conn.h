@@ -108,7 +108,10 @@ TCPMSG_API void tcpmsg_abort(tcpmsg_conn *conn);
  */
 TCPMSG_API int tcpmsg_close(tcpmsg_conn *conn);
 
-/* The socket, for an outside poll; -1 once it is closed. Don't read, write or close it. */
+/*
+ * The socket, for an outside poll; -1 once it is closed. Don't read, write or close it, nor set its
+ * options: whether it is O_NONBLOCK is the connection's own affair.
+ */
 TCPMSG_API int tcpmsg_conn_fd(const tcpmsg_conn *conn);
 
 /*

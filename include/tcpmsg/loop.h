@@ -22,7 +22,8 @@ typedef struct tcpmsg_loop tcpmsg_loop;
  * A connection belongs to the loop until its on_close has returned. Inside, send, flush and
  * shutdown queue and never wait (send: TCPMSG_EAGAIN while more than high_water bytes are queued),
  * recv and recv_view are TCPMSG_EINVAL, and tcpmsg_close only asks: it drops no reference, sends
- * what is queued, and on_close follows. tcpmsg_conn_ref keeps one for longer.
+ * what is queued, and on_close follows. tcpmsg_conn_ref keeps one for longer. What is queued leaves
+ * when all that one read brought has been delivered; most of a message over 64 KiB leaves at once.
  */
 typedef struct tcpmsg_callbacks {
     size_t size; /* sizeof(tcpmsg_callbacks): TCPMSG_CALLBACKS sets it */
