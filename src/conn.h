@@ -52,6 +52,7 @@ typedef struct tm_in {
                             * was delivered by view stays in its memory until the next receive */
     int64_t message_limit; /* when the message that the peer keeps us waiting for is too late; 0 */
     atomic_int error;      /* why the receiving ended; 0 while it goes on */
+    uint32_t frame;        /* a keeper's: the size of the last message on the wire, or 0 */
     atomic_uint_least64_t messages;
     atomic_uint_least64_t bytes;
 } tm_in;

@@ -51,8 +51,10 @@ static size_t deliver(tm_member *member, const uint8_t *bytes, size_t count, int
         const uint8_t *payload = bytes + at + head.prefix;
         size_t length = head.length;
         tm_in_count(&conn->in, length);
+        size_t frame = head.prefix + length;
         member->large = length > TM_SHARED;
-        at += head.prefix + length;
+        conn->in.frame = frame <= PUT_TOGETHER_MOST ? (uint32_t)frame : 0;
+        at += frame;
         whole = tm_look(codec, bytes + at, count - at, &head);
         keeper->delivers_more = whole > 0 ? conn : NULL;
         if (callbacks->on_message)
@@ -165,13 +167,23 @@ static void none_came(tm_member *member, ssize_t n)
         tm_out_end(conn, met);
 }
 
+/*
+ * How many bytes are put together there: as many as are whole messages, if the next ones are as
+ * long as the last. So no beginning is left that would have to be kept, while they are that long.
+ */
+static size_t whole_ones(const tm_in *in, size_t len)
+{
+    size_t whole = in->frame > ASIDE_LEAST ? TM_SHARED / in->frame * in->frame : TM_SHARED;
+    return whole > len ? whole : TM_SHARED;
+}
+
 /* With what has come of its message so far, in the thread's memory. */
 static void read_shared(tm_thread *thread, tm_member *member)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
     tm_buffer *own = &conn->in.buffer;
     size_t len = tm_buffer_len(own);
-    size_t wanted = tm_budget_allows(thread, member, TM_SHARED - len);
+    size_t wanted = tm_budget_allows(thread, member, whole_ones(&conn->in, len) - len);
     if (wanted == 0) {
         member->starved = true;
         return;
