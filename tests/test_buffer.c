@@ -108,14 +108,24 @@ static void what_was_taken_makes_room(void **state)
     tm_buffer_free(&buffer);
 }
 
+/* A compiler that knows that there is nothing yet calls malloc(3) instead. */
+static bool fails_without(enum scarce_call call)
+{
+    tm_buffer buffer = {0};
+    call_fails(call, 1, 1);
+    int r = tm_buffer_reserve(&buffer, 10);
+    bool asked = calls_failed() == 1;
+    assert_int_equal(r, asked ? TCPMSG_ENOMEM : 0);
+    assert_int_equal(tm_buffer_capacity(&buffer), asked ? 0 : 10);
+    tm_buffer_free(&buffer);
+    return asked;
+}
+
 static void no_memory_changes_nothing(void **state)
 {
     (void)state;
     tm_buffer buffer = {0};
-    call_fails(CALL_realloc, 1, 1);
-    assert_int_equal(tm_buffer_reserve(&buffer, 10), TCPMSG_ENOMEM);
-    assert_int_equal(calls_failed(), 1);
-    assert_int_equal(tm_buffer_capacity(&buffer), 0);
+    assert_true(fails_without(CALL_realloc) || fails_without(CALL_malloc));
     add(&buffer, "kept");
     tm_buffer_consume(&buffer, 1);
     call_fails(CALL_realloc, 1, 1);
