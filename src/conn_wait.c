@@ -163,10 +163,10 @@ static int wait_for_more(tcpmsg_conn *conn, tm_receive *receive)
 /* After a read: 0 to look again, or what the call answers. */
 static int after_read(tcpmsg_conn *conn, tm_receive *receive, ssize_t n)
 {
-    if (n > 0)
+    if (n > 0) {
         receive->naps = receive->napped = false;
-    if (n > 0)
         return 0;
+    }
     if (n == -EAGAIN || n == -EWOULDBLOCK)
         return wait_for_more(conn, receive);
     if (n != -ENOMEM && n != -ENOBUFS)

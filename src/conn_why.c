@@ -126,13 +126,8 @@ static void tell_progress(const tcpmsg_conn *conn, const tm_ending *ending, tm_s
 
 static void tell_cut_off(const tcpmsg_conn *conn, const tm_ending *ending, tm_story *story)
 {
-    switch (ending->error) {
-    case TCPMSG_ETRUNCATED:
-        tm_story_tell(story, "%s", peer_ended);
-        break;
-    default:
-        tm_story_tell(story, "%s", tcpmsg_strerror(ending->error));
-    }
+    bool by_peer = ending->error == TCPMSG_ETRUNCATED;
+    tm_story_tell(story, "%s", by_peer ? peer_ended : tcpmsg_strerror(ending->error));
     /* A stall that the system has not told is the message's own clock. */
     if (ending->error == TCPMSG_ESTALLED && conn->os_error == 0)
         tm_story_add(story, " (the limit for a message is %d ms)",

@@ -68,8 +68,12 @@ void tm_pool_give(tm_pool *pool, void *memory, size_t size)
 {
     int index = index_of(size);
     bool fits = memory && index < TM_POOL_SIZES && size_at(index) == size;
+    if (!fits) {
+        free(memory);
+        return;
+    }
     tm_mutex_lock(&pool->lock);
-    bool kept = fits && size <= TM_POOL_MOST - pool->kept;
+    bool kept = size <= TM_POOL_MOST - pool->kept;
     if (kept)
         put(pool, index, memory);
     tm_mutex_unlock(&pool->lock);

@@ -15,8 +15,8 @@
 
 /*
  * Every system call on a socket is made here. All of them answer 0 or more, or -errno; none
- * blocks but tm_socket_wait and tm_socket_nap; none raises SIGPIPE; every descriptor is close-on-exec; an
- * interrupted call goes on by itself.
+ * blocks but tm_socket_wait and tm_socket_nap; none raises SIGPIPE; every descriptor is
+ * close-on-exec; an interrupted call goes on by itself.
  */
 
 int tm_socket_open(int family);

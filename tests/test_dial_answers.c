@@ -39,6 +39,12 @@ static void expect_answer(const char *address, const struct answer *met)
     assert_int_equal(count_descriptors(), descriptors);
 }
 
+static void expect_answers(const char *address, const struct answer *answers, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        expect_answer(address, &answers[i]);
+}
+
 static void each_answer_to_a_tcp_dial_has_its_error(void **state)
 {
     (void)state;
@@ -58,8 +64,7 @@ static void each_answer_to_a_tcp_dial_has_its_error(void **state)
         {CALL_socket, EAFNOSUPPORT, TCPMSG_EUNREACHABLE},
         {CALL_calloc, ENOMEM, TCPMSG_ENOMEM},
     };
-    for (size_t i = 0; i < COUNT(answers); i++)
-        expect_answer("127.0.0.1:1", &answers[i]);
+    expect_answers("127.0.0.1:1", answers, COUNT(answers));
 }
 
 /* "127.1" is an address, too, but not one that is known without a look-up. */
@@ -73,8 +78,7 @@ static void each_answer_to_a_look_up_has_its_error(void **state)
         {CALL_calloc, ENOMEM, TCPMSG_ENOMEM},
         {CALL_connect, ECONNREFUSED, TCPMSG_EREFUSED},
     };
-    for (size_t i = 0; i < COUNT(answers); i++)
-        expect_answer("127.1:1", &answers[i]);
+    expect_answers("127.1:1", answers, COUNT(answers));
 }
 
 static void each_answer_to_a_unix_dial_has_its_error(void **state)
@@ -87,8 +91,7 @@ static void each_answer_to_a_unix_dial_has_its_error(void **state)
         {CALL_connect, ENOMEM, TCPMSG_ENOMEM},         {CALL_connect, ELOOP, TCPMSG_ESYSTEM},
         {CALL_socket, EMFILE, TCPMSG_EMFILE},
     };
-    for (size_t i = 0; i < COUNT(answers); i++)
-        expect_answer("unix:/nobody/is/here", &answers[i]);
+    expect_answers("unix:/nobody/is/here", answers, COUNT(answers));
 }
 
 /* What is there, but is no stream socket that listens: nobody to reach. */

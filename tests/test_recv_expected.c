@@ -103,26 +103,50 @@ static void promise_2_another_length_than_the_last_in_any_cut(void **state)
             play(&(struct script){lengths, COUNT(lengths), &kinds[f], pieces[p]}, GIANT);
 }
 
-/* After a large message that nothing followed: these come together, in one write. */
-static void expect_instead(const size_t *instead, size_t count, const tcpmsg_framing *framing)
-{
+/* A connection that has received a large message, which nothing followed. */
+struct run {
     tcpmsg_conn *conn;
     int raw;
-    struct wire wire = {0};
-    tcpmsg_options options = {.size = sizeof options, .framing = *framing};
-    pair(&conn, &raw, &options);
-    wire_add_filled(&wire, framing, LARGE, 1);
-    assert_true(write_all(raw, wire.bytes, wire.count));
-    expect_message(conn, LARGE, LARGE, 1);
-    size_t first = wire.count;
+    const tcpmsg_framing *framing;
+    struct wire wire; /* what the peer is to write next */
+};
+
+static void write_wire(struct run *run)
+{
+    assert_true(write_all(run->raw, run->wire.bytes, run->wire.count));
+    wire_free(&run->wire);
+    run->wire = (struct wire){0};
+}
+
+static void begin(struct run *run, tcpmsg_options options)
+{
+    static const tcpmsg_framing usual = {0};
+    options.size = sizeof options;
+    options.framing = *(run->framing ? run->framing : &usual);
+    pair(&run->conn, &run->raw, &options);
+    wire_add_filled(&run->wire, run->framing, LARGE, 1);
+    write_wire(run);
+    expect_message(run->conn, LARGE, LARGE, 1);
+}
+
+static void end(struct run *run)
+{
+    wire_free(&run->wire);
+    close(run->raw);
+    assert_int_equal(tcpmsg_close(run->conn), 0);
+}
+
+/* These come instead of another large one, together, in one write. */
+static void expect_instead(const size_t *instead, size_t count, const tcpmsg_framing *framing)
+{
+    struct run run = {.framing = framing};
+    begin(&run, (tcpmsg_options){0});
     for (size_t i = 0; i < count; i++)
-        wire_add_filled(&wire, framing, instead[i], (uint32_t)i);
-    assert_true(write_all(raw, wire.bytes + first, wire.count - first));
+        wire_add_filled(&run.wire, framing, instead[i], (uint32_t)i);
+    write_wire(&run);
     for (size_t i = 0; i < count; i++)
-        expect_message(conn, GIANT, instead[i], (uint32_t)i);
-    wire_free(&wire);
-    close(raw);
-    assert_int_equal(tcpmsg_close(conn), 0);
+        expect_message(run.conn, GIANT, instead[i], (uint32_t)i);
+    end(&run);
 }
 
 /* What lies where a large one was expected has to move, in front of what lies behind it. */
@@ -156,102 +180,74 @@ static void promise_2_others_instead_of_the_expected_one(void **state)
 static void promise_6_a_larger_one_than_expected_waits(void **state)
 {
     (void)state;
-    tcpmsg_conn *conn;
-    int raw;
-    struct wire wire = {0};
+    struct run run = {0};
     struct memory memory = memory_of(LARGE);
-    pair(&conn, &raw, NULL);
-    wire_add_filled(&wire, NULL, LARGE, 1);
-    size_t first = wire.count;
-    wire_add_filled(&wire, NULL, LARGE + 10, 2);
-    wire_add_filled(&wire, NULL, 5, 3);
-    assert_true(write_all(raw, wire.bytes, first));
-    assert_int_equal(tcpmsg_recv(conn, memory.bytes, LARGE, 0), LARGE);
-    assert_true(write_all(raw, wire.bytes + first, wire.count - first));
-    assert_code(tcpmsg_recv(conn, memory.bytes, LARGE, 0), TCPMSG_EBUFSIZE);
-    assert_int_equal(tcpmsg_next_length(conn), LARGE + 10);
-    expect_message(conn, LARGE + 10, LARGE + 10, 2);
-    expect_message(conn, 5, 5, 3);
+    begin(&run, (tcpmsg_options){0});
+    wire_add_filled(&run.wire, NULL, LARGE + 10, 2);
+    wire_add_filled(&run.wire, NULL, 5, 3);
+    write_wire(&run);
+    assert_code(tcpmsg_recv(run.conn, memory.bytes, LARGE, 0), TCPMSG_EBUFSIZE);
+    assert_int_equal(tcpmsg_next_length(run.conn), LARGE + 10);
+    expect_message(run.conn, LARGE + 10, LARGE + 10, 2);
+    expect_message(run.conn, 5, 5, 3);
     free_memory(memory);
-    wire_free(&wire);
-    close(raw);
-    assert_int_equal(tcpmsg_close(conn), 0);
+    end(&run);
 }
 
 /* Memory that is smaller than the last message gets no more than it holds. */
 static void a_smaller_memory_than_the_last_is_not_overrun(void **state)
 {
     (void)state;
-    tcpmsg_conn *conn;
-    int raw;
-    struct wire wire = {0};
-    pair(&conn, &raw, NULL);
-    wire_add_filled(&wire, NULL, LARGE, 1);
-    assert_true(write_all(raw, wire.bytes, wire.count));
-    expect_message(conn, LARGE, LARGE, 1);
-    assert_true(write_all(raw, wire.bytes, wire.count));
+    struct run run = {0};
     struct memory memory = memory_of(LARGE - 1);
-    assert_code(tcpmsg_recv(conn, memory.bytes, memory.size, 0), TCPMSG_EBUFSIZE);
+    begin(&run, (tcpmsg_options){0});
+    wire_add_filled(&run.wire, NULL, LARGE, 1);
+    write_wire(&run);
+    assert_code(tcpmsg_recv(run.conn, memory.bytes, memory.size, 0), TCPMSG_EBUFSIZE);
     free_memory(memory);
-    expect_message(conn, LARGE, LARGE, 1);
-    wire_free(&wire);
-    close(raw);
-    assert_int_equal(tcpmsg_close(conn), 0);
+    expect_message(run.conn, LARGE, LARGE, 1);
+    end(&run);
 }
 
 /* A receive that leaves before the message is whole keeps what it read where it was expected. */
 static void promise_6_a_part_that_came_where_it_was_expected_is_kept(void **state)
 {
     (void)state;
-    tcpmsg_conn *conn;
-    int raw;
-    struct wire wire = {0};
+    struct run run = {0};
     struct memory memory = memory_of(LARGE);
-    pair(&conn, &raw, TCPMSG_OPTIONS(.recv_timeout_ms = 50));
-    wire_add_filled(&wire, NULL, LARGE, 1);
-    size_t first = wire.count;
-    wire_add_filled(&wire, NULL, LARGE, 2);
-    assert_true(write_all(raw, wire.bytes, first));
-    assert_int_equal(tcpmsg_recv(conn, memory.bytes, LARGE, 0), LARGE);
-    for (size_t at = first; at < wire.count; at += 9000) {
-        size_t left = wire.count - at;
-        assert_true(write_all(raw, wire.bytes + at, left < 9000 ? left : 9000));
-        if (left > 9000) {
-            assert_true(wait_events(tcpmsg_conn_fd(conn), POLLIN, WAIT_MS) & POLLIN);
-            ssize_t n = tcpmsg_recv(conn, memory.bytes, LARGE, at % 2 ? TCPMSG_DONTWAIT : 0);
+    begin(&run, (tcpmsg_options){.recv_timeout_ms = 50});
+    wire_add_filled(&run.wire, NULL, LARGE, 2);
+    for (size_t at = 0; at < run.wire.count; at += 9001) {
+        size_t left = run.wire.count - at;
+        assert_true(write_all(run.raw, run.wire.bytes + at, left < 9001 ? left : 9001));
+        if (left > 9001) {
+            assert_true(wait_events(tcpmsg_conn_fd(run.conn), POLLIN, WAIT_MS) & POLLIN);
+            ssize_t n = tcpmsg_recv(run.conn, memory.bytes, LARGE, at % 2 ? TCPMSG_DONTWAIT : 0);
             assert_true(n == TCPMSG_EAGAIN || n == TCPMSG_ETIMEDOUT);
         }
     }
     memset(memory.bytes, 0, LARGE);
-    assert_int_equal(tcpmsg_recv(conn, memory.bytes, LARGE, 0), LARGE);
+    assert_int_equal(tcpmsg_recv(run.conn, memory.bytes, LARGE, 0), LARGE);
     assert_true(is_filled(memory.bytes, LARGE, 2));
     free_memory(memory);
-    wire_free(&wire);
-    close(raw);
-    assert_int_equal(tcpmsg_close(conn), 0);
+    end(&run);
 }
 
 /* The same where the peer ends it: the end is told truly. */
 static void promise_3_an_end_inside_an_expected_one_is_ETRUNCATED(void **state)
 {
     (void)state;
-    tcpmsg_conn *conn;
-    int raw;
-    struct wire wire = {0};
+    struct run run = {0};
     struct memory memory = memory_of(LARGE);
-    pair(&conn, &raw, NULL);
-    wire_add_filled(&wire, NULL, LARGE, 1);
-    size_t first = wire.count;
-    wire_add_filled(&wire, NULL, LARGE, 2);
-    assert_true(write_all(raw, wire.bytes, first));
-    assert_int_equal(tcpmsg_recv(conn, memory.bytes, LARGE, 0), LARGE);
-    assert_true(write_all(raw, wire.bytes + first, 1000));
-    close(raw);
-    assert_code(tcpmsg_recv(conn, memory.bytes, LARGE, 0), TCPMSG_ETRUNCATED);
-    assert_true(says(tcpmsg_conn_why(conn), "996 of its 40960"));
+    begin(&run, (tcpmsg_options){0});
+    wire_add_filled(&run.wire, NULL, LARGE, 2);
+    assert_true(write_all(run.raw, run.wire.bytes, 1000));
+    close(run.raw);
+    assert_code(tcpmsg_recv(run.conn, memory.bytes, LARGE, 0), TCPMSG_ETRUNCATED);
+    assert_true(says(tcpmsg_conn_why(run.conn), "996 of its 40960"));
     free_memory(memory);
-    wire_free(&wire);
-    tcpmsg_close(conn);
+    wire_free(&run.wire);
+    tcpmsg_close(run.conn);
 }
 
 int main(void)
