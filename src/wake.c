@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include "socket.h"
+
 #ifdef __linux__
 #include <sys/eventfd.h>
 
@@ -44,12 +46,19 @@ int tm_wake_open(tm_wake *wake)
 
 #endif
 
+/* How often a write is tried that the system refuses for no reason of ours, a millisecond apart. */
+#define WRITE_TRIES 1000
+
 void tm_wake_signal(const tm_wake *wake)
 {
-    /* A full pipe or counter is readable already: its error changes nothing. */
     static const uint64_t one = 1;
-    while (write(wake->write_fd, &one, sizeof one) < 0 && errno == EINTR)
-        continue;
+    /* A full pipe or counter is readable already: its EAGAIN changes nothing. */
+    for (int tries = 0; write(wake->write_fd, &one, sizeof one) < 0 && errno != EAGAIN;)
+        if (errno != EINTR) {
+            if (++tries == WRITE_TRIES)
+                return;
+            tm_socket_wait(NULL, 0, tm_now() + TM_MS);
+        }
 }
 
 void tm_wake_clear(const tm_wake *wake)
