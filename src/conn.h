@@ -213,6 +213,9 @@ void tm_conn_free_story(tcpmsg_conn *conn);
 /* The library's code for what a read or write answered; remembers the system's own number. */
 int tm_conn_os_error(tcpmsg_conn *conn, ssize_t answer);
 
+/* The code as a sentence; where it says no more than that the system did, what that said. */
+const char *tm_conn_reason(const tcpmsg_conn *conn, int error);
+
 /* How a receiving ended, and how far the message had come in which it did. */
 typedef struct tm_ending {
     int error;

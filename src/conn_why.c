@@ -64,9 +64,18 @@ int tm_conn_os_error(tcpmsg_conn *conn, ssize_t answer)
     case TCPMSG_ESTALLED:
     case TCPMSG_EUNREACHABLE:
         return error;
+    case TCPMSG_EREFUSED:
+    case TCPMSG_EACCESS:
+        return TCPMSG_EUNREACHABLE; /* a firewall told it by ICMP before the time was out */
     default:
         return TCPMSG_ESYSTEM; /* the other codes are not what an open connection meets */
     }
+}
+
+const char *tm_conn_reason(const tcpmsg_conn *conn, int error)
+{
+    return error == TCPMSG_ESYSTEM && conn->os_error ? strerror(conn->os_error)
+                                                     : tcpmsg_strerror(error);
 }
 
 /* The first bytes as a C string would say them: "GET ", "\x16\x03\x01\x00". */
@@ -127,7 +136,7 @@ static void tell_progress(const tcpmsg_conn *conn, const tm_ending *ending, tm_s
 static void tell_cut_off(const tcpmsg_conn *conn, const tm_ending *ending, tm_story *story)
 {
     bool by_peer = ending->error == TCPMSG_ETRUNCATED;
-    tm_story_tell(story, "%s", by_peer ? peer_ended : tcpmsg_strerror(ending->error));
+    tm_story_tell(story, "%s", by_peer ? peer_ended : tm_conn_reason(conn, ending->error));
     /* A stall that the system has not told is the message's own clock. */
     if (ending->error == TCPMSG_ESTALLED && conn->os_error == 0)
         tm_story_add(story, " (the limit for a message is %d ms)",

@@ -124,7 +124,7 @@ static bool wait_writable(tcpmsg_conn *conn, int64_t deadline, bool no_memory)
 static int give_up(tcpmsg_conn *conn, ssize_t answer)
 {
     int error = tm_conn_os_error(conn, answer);
-    tm_conn_tell(conn, "sending failed: %s", tcpmsg_strerror(error));
+    tm_conn_tell(conn, "sending failed: %s", tm_conn_reason(conn, error));
     return tm_out_end_locked(conn, error);
 }
 

@@ -128,7 +128,7 @@ static void look_at_hangup(tm_thread *thread, tm_member *member)
         int told = tm_conn_os_error(conn, error);
         tm_out_end(conn, told);
         if (member->paused) {
-            tm_conn_tell_plainly(conn, tcpmsg_strerror(told));
+            tm_conn_tell(conn, "%s", tm_conn_reason(conn, told));
             tm_in_end(conn, told);
         } /* else what had come before it is read first, and then its end */
         tm_member_attend(member);

@@ -82,17 +82,30 @@ void tm_race_begin_story(tm_race *race)
         tm_story_tell(race->story, "can't connect to %s", race->asked);
 }
 
+static int error_of(int number)
+{
+    switch (number) {
+    case ETIMEDOUT:
+        return TCPMSG_ETIMEDOUT; /* the call's clock: no connection is there yet that could stall */
+    case EINVAL:
+        return TCPMSG_EUNREACHABLE; /* Linux: a blackhole route, or a link-local address's scope */
+    default:
+        return tm_error_from_errno(number);
+    }
+}
+
 static void note_failure(tm_race *race, size_t attempt, int number, const char *reason)
 {
     char text[TCPMSG_ADDRESS_MAX] = "";
-    /* Here the clock is the call's: there is no connection yet that could stall. */
-    int error = number == ETIMEDOUT ? TCPMSG_ETIMEDOUT : tm_error_from_errno(number);
+    int error = error_of(number);
     if (race->error == 0 || weight(error) > weight(race->error))
         race->error = error;
     tm_sockaddr_print(&race->addresses.list[attempt], text, sizeof text);
     tm_race_begin_story(race);
     tm_story_add(race->story, "%s %s", race->noted++ > 0 ? "," : ":",
                  reason ? reason : strerror(number));
+    if (number == EINVAL)
+        tm_story_add(race->story, ": no usable route there");
     if (strcmp(text, race->asked) != 0)
         tm_story_add(race->story, " (%s)", text);
     race->next_start = 0; /* RFC 8305 section 5: a failure starts the next at once */

@@ -58,6 +58,7 @@ static void each_answer_to_a_tcp_dial_has_its_error(void **state)
         {CALL_connect, EACCES, TCPMSG_EACCESS},
         {CALL_connect, EPERM, TCPMSG_EACCESS},
         {CALL_connect, ENOBUFS, TCPMSG_ENOMEM},
+        {CALL_connect, EINVAL, TCPMSG_EUNREACHABLE},
         {CALL_connect, EIO, TCPMSG_ESYSTEM},
         {CALL_socket, EMFILE, TCPMSG_EMFILE},
         {CALL_socket, ENFILE, TCPMSG_EMFILE},

@@ -174,7 +174,8 @@ static const struct {
 } errors[] = {
     {ECONNRESET, TCPMSG_ERESET},        {EPIPE, TCPMSG_ERESET},
     {ETIMEDOUT, TCPMSG_ESTALLED},       {EHOSTUNREACH, TCPMSG_EUNREACHABLE},
-    {ENETUNREACH, TCPMSG_EUNREACHABLE}, {EIO, TCPMSG_ESYSTEM},
+    {ENETUNREACH, TCPMSG_EUNREACHABLE}, {ECONNREFUSED, TCPMSG_EUNREACHABLE},
+    {EACCES, TCPMSG_EUNREACHABLE},      {EIO, TCPMSG_ESYSTEM},
 };
 
 /* What the system says is what the calls say, and os_error has its very number. */
@@ -198,6 +199,8 @@ static void the_systems_errors_are_told(void **state)
             assert_string_equal(tcpmsg_error_name(result), tcpmsg_error_name(error));
         }
         assert_string_not_equal(tcpmsg_conn_why(conn), "");
+        if (error == TCPMSG_ESYSTEM)
+            assert_true(says(tcpmsg_conn_why(conn), strerror(errors[i / 2].os_error)));
         assert_int_equal(tcpmsg_conn_info(conn, &info, sizeof info), 0);
         assert_int_equal(info.os_error, errors[i / 2].os_error);
         faults_end();
