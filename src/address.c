@@ -32,19 +32,20 @@ static int parse_unix(tm_address *out, const char *text, const char *name, tm_st
 {
     struct sockaddr_un *local = &out->known.u.local;
     size_t len = strlen(name);
-    if ((name[0] != '/' && name[0] != '@') || len < 2)
+    bool abstract = name[0] == '@';
+    if ((name[0] != '/' && !abstract) || len < 2)
         return refuse(story, text, "after unix: comes an absolute path or @name");
-    if (len >= sizeof local->sun_path)
+    /* unix(7): an abstract name begins with a NUL, and its length alone ends it */
+    size_t size = abstract ? len : len + 1;
+    if (size > sizeof local->sun_path)
         return refuse(story, text, "a Unix path this long does not fit a socket address");
     out->kind = TM_ADDRESS_UNIX;
     local->sun_family = AF_UNIX;
-    memcpy(local->sun_path, name, len + 1);
-    out->known.length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + 1);
-    if (name[0] == '@') {
+    memcpy(local->sun_path, name, size);
+    out->known.length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size);
+    if (abstract) {
 #ifdef __linux__
-        /* unix(7): an abstract name begins with a NUL, and its length alone ends it */
         local->sun_path[0] = '\0';
-        out->known.length--;
 #else
         return refuse(story, text, "abstract Unix names are Linux's own");
 #endif
@@ -203,8 +204,9 @@ static void print_unix(char *printed, const tm_sockaddr *address)
     bool abstract = len > 1 && name[0] == '\0';
     size_t from = abstract ? 1 : 0;
     size_t text_len = strnlen(name + from, len - from);
-    /* A name with a NUL inside can't be said as text: better no name than another one. */
-    if (abstract && text_len != len - from)
+    /* A name with a NUL inside, or a path from the peer's own folder, can't be said as text: better
+     * no name than another one. */
+    if (abstract ? text_len != len - from : text_len > 0 && name[0] != '/')
         text_len = from = 0;
     snprintf(printed, TCPMSG_ADDRESS_MAX, "unix:%s%.*s", from ? "@" : "", (int)text_len,
              name + from);
