@@ -188,11 +188,13 @@ int tm_out_shutdown(tcpmsg_conn *conn, int64_t deadline)
     while (r == 0 && !out->fin) {
         /* A message that another thread leads is accepted only once that thread leaves it. */
         r = tm_out_put_accepted(conn, deadline, 0);
-        if (r == 0 && !out->busy)
+        if (r < 0 || out->fin || out->error)
+            break; /* it may have waited, and a close have taken the turn for good */
+        if (!out->busy)
             tm_out_fin_if_due(conn);
-        else if (r == 0 && in_time)
+        else if (in_time)
             in_time = wait_turn(conn, deadline);
-        else if (r == 0)
+        else
             r = TCPMSG_ETIMEDOUT;
     }
     if (r == 0)
