@@ -155,7 +155,10 @@ static void none_came(tm_member *member, ssize_t n)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
     int met = conn->out.error;
-    if (met == 0 && (n == -EAGAIN || n == -EWOULDBLOCK || n == -ENOMEM || n == -ENOBUFS))
+    bool later = n == -EAGAIN || n == -EWOULDBLOCK || n == -ENOMEM || n == -ENOBUFS;
+    struct pollfd fd = {.fd = conn->fd, .events = POLLIN};
+    /* Its last messages are read whatever ended the sending, unless nothing is there. */
+    if (later && (met == 0 || tm_socket_wait(&fd, 1, 0) > 0))
         return; /* level-triggered: it comes again */
     bool inside = tm_buffer_len(&conn->in.buffer) > 0;
     if (n < 0 && met == 0)
