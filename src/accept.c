@@ -66,7 +66,7 @@ static int next_socket(tcpmsg_listener *listener, tm_sockaddr *peer, int flags)
         int r = tm_socket_accept(listener->fd, peer);
         if (r >= 0)
             return r;
-        bool passing = tm_accept_is_passing(r), none = r == -EAGAIN || r == -EWOULDBLOCK;
+        bool passing = tm_accept_is_passing(r), none = r == -EAGAIN;
         if (flags & TCPMSG_DONTWAIT || (!passing && !none && !is_shortage(r)))
             return tm_error_from_errno(-r);
         failures = passing ? failures + 1 : 0;

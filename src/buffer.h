@@ -85,7 +85,7 @@ static inline void tm_buffer_came(tm_buffer *buffer, size_t count)
 static inline void tm_buffer_append(tm_buffer *buffer, const void *bytes, size_t count)
 {
     if (count > 0)
-        memcpy(tm_buffer_tail(buffer), bytes, count);
+        memcpy(buffer->row->bytes + buffer->row->end, bytes, count);
     tm_buffer_came(buffer, count);
 }
 

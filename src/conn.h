@@ -10,6 +10,7 @@
 
 #include "buffer.h"
 #include "clock.h"
+#include "error.h"
 #include "mutex.h"
 #include "outbox.h"
 #include "settings.h"
@@ -214,7 +215,7 @@ void tm_conn_free_story(tcpmsg_conn *conn);
 int tm_conn_os_error(tcpmsg_conn *conn, ssize_t answer);
 
 /* The code as a sentence; where it says no more than that the system did, what that said. */
-const char *tm_conn_reason(const tcpmsg_conn *conn, int error);
+const char *tm_conn_reason(const tcpmsg_conn *conn, int error, char room[TM_ERRNO_TEXT_MOST]);
 
 /* How a receiving ended, and how far the message had come in which it did. */
 typedef struct tm_ending {

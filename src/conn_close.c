@@ -48,7 +48,7 @@ int tm_conn_look_acknowledged(tcpmsg_conn *conn, bool *peer_ended)
     }
     if (conn->out.error)
         return conn->out.error;
-    if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK)
+    if (n < 0 && n != -EAGAIN)
         return tm_conn_os_error(conn, n);
     /* Where the system does not tell, the peer's own end is the best sign there is. */
     return unacked < 0 && *peer_ended ? 0 : TCPMSG_EAGAIN;
@@ -107,7 +107,7 @@ static int flush_and_shut(tcpmsg_conn *conn, int64_t deadline)
         if (r != TCPMSG_ETIMEDOUT || tm_passed(deadline))
             return r;
         ssize_t n = tm_socket_discard(conn->fd);
-        peer_ended = peer_ended || (n <= 0 && n != -EAGAIN && n != -EWOULDBLOCK);
+        peer_ended = peer_ended || (n <= 0 && n != -EAGAIN);
         struct pollfd fd = {.fd = conn->fd, .events = peer_ended ? POLLOUT : POLLIN | POLLOUT};
         tm_socket_wait(&fd, no_memory ? 0 : 1, tm_sooner(deadline, tm_now() + LOOK_LAST));
     }

@@ -133,8 +133,8 @@ static bool expects(tcpmsg_conn *conn, const tm_receive *receive)
     const tm_codec *codec = &conn->settings->codec;
     size_t length = tm_waiting_of(conn)->expected;
     tm_buffer *buffer = &conn->in.buffer;
-    if (length == 0 || length > receive->size || receive->view || receive->flags & TCPMSG_PEEK)
-        return false;
+    if (length == 0 || length > receive->size || receive->flags & TCPMSG_PEEK)
+        return false; /* a view has no size */
     return codec->width != TCPMSG_VARINT && tm_buffer_len(buffer) == 0 &&
            tm_buffer_reserve(buffer, codec->width + READ_MOST + DIRECT_BEHIND) == 0;
 }

@@ -167,7 +167,7 @@ static int after_read(tcpmsg_conn *conn, tm_receive *receive, ssize_t n)
         receive->naps = receive->napped = false;
         return 0;
     }
-    if (n == -EAGAIN || n == -EWOULDBLOCK)
+    if (n == -EAGAIN)
         return wait_for_more(conn, receive);
     if (n != -ENOMEM && n != -ENOBUFS)
         return end_of_stream(conn, receive, n);

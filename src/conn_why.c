@@ -19,7 +19,7 @@ static const char peer_ended[] = "the peer ended the connection";
 bool tm_conn_tell_plainly(tcpmsg_conn *conn, const char *text)
 {
     const char *none = NULL;
-    return !conn->why && atomic_compare_exchange_strong(&conn->why, &none, text);
+    return atomic_compare_exchange_strong(&conn->why, &none, text);
 }
 
 static void publish(tcpmsg_conn *conn, const char *text)
@@ -72,9 +72,9 @@ int tm_conn_os_error(tcpmsg_conn *conn, ssize_t answer)
     }
 }
 
-const char *tm_conn_reason(const tcpmsg_conn *conn, int error)
+const char *tm_conn_reason(const tcpmsg_conn *conn, int error, char room[TM_ERRNO_TEXT_MOST])
 {
-    return error == TCPMSG_ESYSTEM && conn->os_error ? strerror(conn->os_error)
+    return error == TCPMSG_ESYSTEM && conn->os_error ? tm_errno_text(conn->os_error, room)
                                                      : tcpmsg_strerror(error);
 }
 
@@ -136,7 +136,8 @@ static void tell_progress(const tcpmsg_conn *conn, const tm_ending *ending, tm_s
 static void tell_cut_off(const tcpmsg_conn *conn, const tm_ending *ending, tm_story *story)
 {
     bool by_peer = ending->error == TCPMSG_ETRUNCATED;
-    tm_story_tell(story, "%s", by_peer ? peer_ended : tm_conn_reason(conn, ending->error));
+    char room[TM_ERRNO_TEXT_MOST];
+    tm_story_tell(story, "%s", by_peer ? peer_ended : tm_conn_reason(conn, ending->error, room));
     /* A stall that the system has not told is the message's own clock. */
     if (ending->error == TCPMSG_ESTALLED && conn->os_error == 0)
         tm_story_add(story, " (the limit for a message is %d ms)",

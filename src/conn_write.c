@@ -124,7 +124,8 @@ static bool wait_writable(tcpmsg_conn *conn, int64_t deadline, bool no_memory)
 static int give_up(tcpmsg_conn *conn, ssize_t answer)
 {
     int error = tm_conn_os_error(conn, answer);
-    tm_conn_tell(conn, "sending failed: %s", tm_conn_reason(conn, error));
+    char room[TM_ERRNO_TEXT_MOST];
+    tm_conn_tell(conn, "sending failed: %s", tm_conn_reason(conn, error, room));
     return tm_out_end_locked(conn, error);
 }
 
@@ -136,7 +137,7 @@ static int wait_or_stop(tcpmsg_conn *conn, const tm_put *put, ssize_t answer)
 {
     bool no_memory = answer == -ENOBUFS || answer == -ENOMEM;
     bool untouched = put->message && put->message->sent == 0 && conn->out.leaving == 0;
-    if (!no_memory && answer != -EAGAIN && answer != -EWOULDBLOCK)
+    if (!no_memory && answer != -EAGAIN)
         return give_up(conn, answer);
     if (no_memory && (untouched || put->flags & TCPMSG_DONTWAIT))
         return TCPMSG_ENOMEM;

@@ -113,7 +113,9 @@ static int step_tcp(tm_dialer *dialer, int *fd, tm_sockaddr *peer)
 
 static int fail_unix(tm_dialer *dialer, int number)
 {
-    tm_story_tell(&dialer->story, "can't connect to %s: %s", dialer->text, strerror(number));
+    char room[TM_ERRNO_TEXT_MOST];
+    tm_story_tell(&dialer->story, "can't connect to %s: %s", dialer->text,
+                  tm_errno_text(number, room));
     switch (number) {
     case ETIMEDOUT:
         return TCPMSG_ETIMEDOUT;

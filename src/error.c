@@ -2,6 +2,7 @@
 #include "error.h"
 
 #include <errno.h>
+#include <string.h>
 
 const char *tcpmsg_strerror(int error)
 {
@@ -70,4 +71,13 @@ int tm_error_from_errno(int number)
         if (from_errno[i].number == number)
             return from_errno[i].error;
     return TCPMSG_ESYSTEM;
+}
+
+const char *tm_errno_text(int number, char room[TM_ERRNO_TEXT_MOST])
+{
+#if defined(__GLIBC__) && defined(_GNU_SOURCE) /* GNU's own, which answers the text */
+    return strerror_r(number, room, TM_ERRNO_TEXT_MOST);
+#else
+    return strerror_r(number, room, TM_ERRNO_TEXT_MOST) == 0 ? room : "unknown error";
+#endif
 }

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "clock.h"
 #include "error.h"
@@ -12,7 +11,8 @@
 
 static int fail(tm_story *story, const char *text, int answer)
 {
-    tm_story_tell(story, "can't listen at %.200s: %s", text, strerror(-answer));
+    char room[TM_ERRNO_TEXT_MOST];
+    tm_story_tell(story, "can't listen at %.200s: %s", text, tm_errno_text(-answer, room));
     return answer == -ENOENT ? TCPMSG_ESYSTEM : tm_error_from_errno(-answer);
 }
 
@@ -29,9 +29,9 @@ static int try_address(tcpmsg_listener *listener, const tm_sockaddr *address, bo
     } else {
         r = tm_socket_share(fd, family, both_families, listener->settings);
         listener->tuned = TM_SOCKETS_INHERIT;
-        if (listener->tuned)
+        if (TM_SOCKETS_INHERIT)
             tm_socket_tune(fd, listener->settings);
-        bool limits = listener->tuned && tm_socket_limit_naps(fd);
+        bool limits = TM_SOCKETS_INHERIT && tm_socket_limit_naps(fd);
         listener->naps = limits ? TM_NAPS_UNTRIED : TM_NAPS_NEVER;
         if (r == 0)
             r = tm_socket_bind(fd, address);

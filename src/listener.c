@@ -76,7 +76,7 @@ static int make_and_listen(tcpmsg_listener **out, const char *address, tm_settin
 {
     tcpmsg_listener *listener = NULL;
     int r = make(&listener, settings);
-    if (r < 0)
+    if (!listener)
         return r;
     tm_sockaddr local = {0};
     r = tm_listen_at(listener, address, story);

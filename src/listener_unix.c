@@ -43,7 +43,7 @@ static int probe(const tm_sockaddr *address)
 static int clear_path(const tm_sockaddr *address)
 {
     const char *path = address->u.local.sun_path;
-    struct stat before, after;
+    struct stat before = {0}, after = {0};
     if (lstat(path, &before) < 0)
         return errno == ENOENT ? 0 : -errno;
     int r = S_ISSOCK(before.st_mode) ? probe(address) : 0;
@@ -109,7 +109,7 @@ int tm_unix_listen(int fd, const tm_sockaddr *address, int backlog)
 
 void tm_unix_remember(tcpmsg_listener *listener, const tm_sockaddr *address)
 {
-    struct stat file;
+    struct stat file = {0};
     if (address->u.local.sun_path[0] == '\0' || lstat(address->u.local.sun_path, &file) < 0)
         return;
     listener->has_file = true;
@@ -120,7 +120,7 @@ void tm_unix_remember(tcpmsg_listener *listener, const tm_sockaddr *address)
 
 void tm_unix_remove(const tcpmsg_listener *listener)
 {
-    struct stat file;
+    struct stat file = {0};
     if (!listener->has_file || lstat(listener->local.u.local.sun_path, &file) < 0)
         return;
     /* While our socket is open its inode lives, so no other file can have the number. */

@@ -86,7 +86,6 @@ typedef struct tm_member {
     atomic_bool paused;
     uint8_t stage;
     bool stopped : 1;    /* it is we who don't read: its clocks are what was left of them */
-    bool opened : 1;     /* on_open was called, so on_close is due */
     bool held : 1;       /* the buffer may begin with a whole message */
     bool starved : 1;    /* it reads no more until others have given memory back */
     bool hung : 1;       /* the poller told an end while we don't read */
@@ -253,6 +252,9 @@ void tm_member_begin(tcpmsg_conn *conn, tm_service *service, enum tm_stage stage
 void tm_member_attend(tm_member *member); /* soon, in its own thread */
 void tm_member_tend(tm_thread *thread, tm_member *member);
 void tm_member_join(tm_thread *thread, tm_member *member);
+
+/* It reads no more for a while, or until others have given memory back. */
+void tm_member_starve(tm_thread *thread, tm_member *member);
 
 /* It asks for memory again: others may have given some back, or been silent for too long. */
 void tm_member_feed(tm_thread *thread, tm_member *member);

@@ -55,7 +55,7 @@ static void door_ready(tm_thread *thread, tm_source *source, short events)
             return;
         }
         int r = let_in(door);
-        if (r == -EAGAIN || r == -EWOULDBLOCK)
+        if (r == -EAGAIN)
             return;
         failures = r < 0 ? failures + 1 : 0;
         if (r < 0 && (!tm_accept_is_passing(r) || failures > TM_ACCEPT_FAILURES)) {
@@ -69,7 +69,7 @@ static void door_ready(tm_thread *thread, tm_source *source, short events)
 static void door_expired(tm_thread *thread, tm_source *source)
 {
     tm_door *door = (tm_door *)source;
-    if (door->listener->canceled || door->full)
+    if (door->listener->canceled)
         return;
     if (tm_thread_watch(thread, source, POLLIN) < 0)
         rest(thread, door);

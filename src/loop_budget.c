@@ -20,8 +20,7 @@
 
 static size_t fair_share(const tm_thread *thread)
 {
-    size_t count = (size_t)thread->count;
-    size_t share = thread->budget / (count > 0 ? count : 1);
+    size_t share = thread->budget / (size_t)thread->count; /* who asks is one of them */
     return share > READ_LEAST ? share : READ_LEAST;
 }
 

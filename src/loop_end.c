@@ -154,11 +154,10 @@ void tm_member_finish(tm_thread *thread, tm_member *member, int why)
     tcpmsg_conn *conn = tm_conn_of(member);
     tcpmsg_loop *loop = thread->loop;
     const tcpmsg_callbacks *callbacks = &member->service->callbacks;
-    bool tell = member->opened || member->stage == TM_DIALING;
     tm_conn_tell_plainly(conn, tcpmsg_strerror(why));
     member->stage = TM_OVER;
     bool attended = retire(thread, member);
-    if (tell && callbacks->on_close)
+    if (callbacks->on_close)
         callbacks->on_close(conn, why, member->service->arg);
     tm_member_part(conn);
     tm_service_unref(member->service);

@@ -155,7 +155,7 @@ static void none_came(tm_member *member, ssize_t n)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
     int met = conn->out.error;
-    bool later = n == -EAGAIN || n == -EWOULDBLOCK || n == -ENOMEM || n == -ENOBUFS;
+    bool later = n == -EAGAIN || n == -ENOMEM || n == -ENOBUFS;
     struct pollfd fd = {.fd = conn->fd, .events = POLLIN};
     /* Its last messages are read whatever ended the sending, unless nothing is there. */
     if (later && (met == 0 || tm_socket_wait(&fd, 1, 0) > 0))
@@ -315,8 +315,6 @@ void tm_member_read(tm_thread *thread, tm_member *member)
         member->starved = false;
         end_receiving(member, conn->out.error);
     }
-    if (member->starved) {
-        tm_link_move(&thread->starved, &member->link);
-        tm_member_attend(member);
-    }
+    if (member->starved)
+        tm_member_starve(thread, member);
 }

@@ -126,9 +126,10 @@ static void look_at_hangup(tm_thread *thread, tm_member *member)
     member->hung = false;
     if (error < 0) {
         int told = tm_conn_os_error(conn, error);
+        char room[TM_ERRNO_TEXT_MOST];
         tm_out_end(conn, told);
         if (member->paused) {
-            tm_conn_tell(conn, "%s", tm_conn_reason(conn, told));
+            tm_conn_tell(conn, "%s", tm_conn_reason(conn, told, room));
             tm_in_end(conn, told);
         } /* else what had come before it is read first, and then its end */
         tm_member_attend(member);
@@ -136,6 +137,13 @@ static void look_at_hangup(tm_thread *thread, tm_member *member)
         tm_poller_drop(thread->poller, &member->source.watch);
         member->waits_out = true;
     }
+}
+
+static void tend_by(tm_thread *thread, tm_member *member, int64_t due)
+{
+    tm_timer *timer = &member->source.timer;
+    if (due != TM_FOREVER && (!tm_timer_is_set(timer) || due < timer->due))
+        tm_timers_set(&thread->timers, timer, due);
 }
 
 static void watch(tm_thread *thread, tm_member *member, enum tm_push left)
@@ -152,11 +160,7 @@ static void watch(tm_thread *thread, tm_member *member, enum tm_push left)
     int64_t due = tm_member_due(thread, member);
     if (left == TM_PUSH_REST || unwatched)
         due = tm_sooner(due, thread->now + REST);
-    if (member->starved)
-        due = tm_sooner(due, thread->now + STARVE);
-    tm_timer *timer = &member->source.timer;
-    if (due != TM_FOREVER && (!tm_timer_is_set(timer) || due < timer->due))
-        tm_timers_set(&thread->timers, timer, due);
+    tend_by(thread, member, due);
 }
 
 /* Whether its end has come, or begun. */
@@ -181,6 +185,13 @@ static bool has_ended(tm_thread *thread, tm_member *member)
     return true;
 }
 
+void tm_member_starve(tm_thread *thread, tm_member *member)
+{
+    tm_link_move(&thread->starved, &member->link);
+    tend_by(thread, member, thread->now + STARVE); /* without a timer it would ask at once */
+    tm_member_attend(member);
+}
+
 void tm_member_feed(tm_thread *thread, tm_member *member)
 {
     member->starved = false;
@@ -193,6 +204,7 @@ static void read_last(tm_thread *thread, tm_member *member)
     if (member->starved)
         tm_member_feed(thread, member);
     tm_member_read(thread, member);
+    tm_member_attend(member); /* a poller need not tell that nothing is left */
 }
 
 static void tend_open(tm_thread *thread, tm_member *member)
@@ -215,7 +227,6 @@ void tm_member_join(tm_thread *thread, tm_member *member)
     tcpmsg_conn *conn = tm_conn_of(member);
     const tcpmsg_callbacks *callbacks = &member->service->callbacks;
     member->stage = TM_OPEN;
-    member->opened = true;
     tm_member_is_active(thread, member);
     member->held = tm_buffer_len(&conn->in.buffer) > 0;
     member->source.watch = (tm_watch){.fd = conn->fd};
@@ -246,20 +257,12 @@ void tm_member_tend(tm_thread *thread, tm_member *member)
     tm_mutex_unlock(&conn->out.lock);
     if (member->starved && !tm_timer_is_set(&member->source.timer))
         tm_member_feed(thread, member);
-    switch ((enum tm_stage)member->stage) {
-    case TM_JOINING:
-        tm_member_join(thread, member);
-        break;
-    case TM_DIALING:
-        tm_dial_step(thread, member);
-        break;
-    case TM_OPEN:
+    if (member->stage == TM_OPEN)
         tend_open(thread, member);
-        break;
-    case TM_ENDING:
+    else if (member->stage == TM_JOINING)
+        tm_member_join(thread, member);
+    else if (member->stage == TM_DIALING)
+        tm_dial_step(thread, member);
+    else
         tm_member_tend_ending(thread, member);
-        break;
-    case TM_OVER:
-        break;
-    }
 }

@@ -58,6 +58,6 @@ tm_service *tm_service_ref(tm_service *service)
 
 void tm_service_unref(tm_service *service)
 {
-    if (service && atomic_fetch_sub_explicit(&service->refs, 1, memory_order_acq_rel) == 1)
+    if (atomic_fetch_sub_explicit(&service->refs, 1, memory_order_acq_rel) == 1)
         free(service);
 }

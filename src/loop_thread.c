@@ -231,8 +231,7 @@ static void pass(tm_thread *thread)
 
 static bool is_done(tm_thread *thread)
 {
-    return thread->stopping && !thread->first && thread->members.next == &thread->members &&
-           thread->starved.next == &thread->starved && thread->count == 0;
+    return thread->stopping && !thread->first && thread->count == 0;
 }
 
 void tm_thread_run(tm_thread *thread)

@@ -16,7 +16,7 @@ void tm_member_stop_clocks(tm_thread *thread, tm_member *member, bool stop)
     member->stopped = stop;
     member->u.active = thread->now - member->u.active;
     if (in->message_limit != 0 && stop)
-        in->message_limit = in->message_limit > thread->now ? in->message_limit - thread->now : 1;
+        in->message_limit = (in->message_limit - thread->now) | 1; /* 0 would be none */
     else if (in->message_limit != 0)
         in->message_limit += thread->now;
 }

@@ -3,7 +3,7 @@
 
 #include "error.h"
 
-#ifdef __linux__
+#ifdef TM_FUTEX
 
 #include <limits.h>
 #include <linux/futex.h>

@@ -12,9 +12,14 @@
 /*
  * A mutex and a condition of four bytes each where there is futex(2), so that many idle
  * connections cost little, and a lock that nobody else wants one instruction. Elsewhere they are
- * pthread's. Waits go by the monotonic clock; one may end early, as with pthread_cond_wait(3).
+ * pthread's; with TM_PTHREAD_LOCKS here, too, for the tests. Waits go by the monotonic clock; one
+ * may end early, as with pthread_cond_wait(3).
  */
-#ifdef __linux__
+#if defined(__linux__) && !defined(TM_PTHREAD_LOCKS)
+#define TM_FUTEX
+#endif
+
+#ifdef TM_FUTEX
 
 typedef struct tm_mutex {
     atomic_uint state; /* 0: free, 1: locked, 2: locked, and somebody may sleep for it */

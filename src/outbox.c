@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "outbox.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "error.h"
@@ -150,6 +151,7 @@ void tm_outbox_left(tm_outbox *box, size_t count)
     box->position += count;
     while (count > 0) {
         tm_chunk *chunk = tm_outbox_first(box);
+        assert(chunk);
         size_t len = chunk->end - chunk->start;
         if (count < len) {
             chunk->start += count;

@@ -37,7 +37,7 @@ static int open_epoll(tm_poller **out)
         free(epoll);
         return -number;
     }
-    *out = &epoll->base;
+    *out = (tm_poller *)epoll; /* its first member */
     return 0;
 }
 

@@ -96,14 +96,14 @@ static int error_of(int number)
 
 static void note_failure(tm_race *race, size_t attempt, int number, const char *reason)
 {
-    char text[TCPMSG_ADDRESS_MAX] = "";
+    char text[TCPMSG_ADDRESS_MAX] = "", room[TM_ERRNO_TEXT_MOST];
     int error = error_of(number);
     if (race->error == 0 || weight(error) > weight(race->error))
         race->error = error;
     tm_sockaddr_print(&race->addresses.list[attempt], text, sizeof text);
     tm_race_begin_story(race);
     tm_story_add(race->story, "%s %s", race->noted++ > 0 ? "," : ":",
-                 reason ? reason : strerror(number));
+                 reason ? reason : tm_errno_text(number, room));
     if (number == EINVAL)
         tm_story_add(race->story, ": no usable route there");
     if (strcmp(text, race->asked) != 0)
@@ -182,5 +182,5 @@ int tm_race_step(tm_race *race, int *fd, tm_sockaddr *peer)
     *fd = won;
     if (won >= 0)
         return 1;
-    return race->open > 0 || race->started < race->addresses.count ? 0 : race->error;
+    return race->open > 0 ? 0 : race->error; /* where none is, all have failed */
 }

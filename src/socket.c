@@ -29,6 +29,9 @@
 #define KEEPALIVE_PROBES 9
 #define BUSY_TRIES 50
 
+/* The callers know the first name alone. */
+_Static_assert(EWOULDBLOCK == EAGAIN, "a system whose sockets say another one");
+
 static int answer(int r)
 {
     return r < 0 ? -errno : r;
