@@ -148,7 +148,9 @@ static void pair_with_a_rest(tcpmsg_conn **conn, int *raw)
 {
     pair_unix(conn, raw, NULL);
     tm_outbox *box = &(*conn)->out.box;
-    memcpy(tm_outbox_place(box, 8), "\0\0\0\4left", 8);
+    void *place = tm_outbox_place(box, 8);
+    assert_non_null(place);
+    memcpy(place, "\0\0\0\4left", 8);
     tm_outbox_came(box, 8);
     assert_int_equal(tcpmsg_send(*conn, "held", 4, TCPMSG_MORE), 0);
 }

@@ -85,13 +85,18 @@ static void they_leave_byte_by_byte(void **state)
     (void)state;
     tm_outbox box = {0};
     add(&box, "one");
-    left(&box, 2);
+    left(&box, 1);
+    left(&box, 1);
     add(&box, "two");
     expect(&box, "ne#two");
     expect_first(&box, 3, "ne#");
     expect_first(&box, 0, "");
     assert_int_equal(box.position, 2);
-    left(&box, 6);
+    for (const char *rest = "e#two"; *rest; rest++) {
+        left(&box, 1);
+        expect(&box, rest);
+    }
+    left(&box, 1);
     expect(&box, "");
     assert_int_equal(box.position, 8);
     tm_outbox_free(&box);
@@ -157,6 +162,7 @@ static void a_rest_may_be_all_that_waits(void **state)
     struct iovec part;
     tm_message message = message_of(&part, "begun");
     tm_chunk *room = tm_outbox_room(&box, tm_message_size(&message));
+    assert_non_null(room);
     tm_message_advance(&message, 5);
     tm_outbox_keep(&box, &message, room);
     expect(&box, "n");
@@ -264,9 +270,29 @@ static void emptied_chunks_go_round(void **state)
     assert_int_equal(pool.kept, 0);
     tm_outbox_borrow(&other, &pool, 0); /* there is room already */
     assert_null(other.spare);
+    tm_outbox_borrow(&other, &pool, SIZE_MAX); /* there can't be any */
+    assert_null(other.spare);
     tm_outbox_free(&other);
     tm_pool_free(&pool);
     assert_int_equal(allocations(), before);
+}
+
+static void a_box_that_breaks_its_rules_is_seen(void **state)
+{
+    (void)state;
+    tm_outbox box = {0};
+    add(&box, "right");
+    tm_chunk *chunk = box.last, right = *chunk;
+    box.len++;
+    assert_false(tm_outbox_valid(&box));
+    box.len--;
+    chunk->end = chunk->start;
+    assert_false(tm_outbox_valid(&box));
+    chunk->end = chunk->capacity + 1;
+    assert_false(tm_outbox_valid(&box));
+    chunk->end = right.end;
+    assert_true(tm_outbox_valid(&box));
+    tm_outbox_free(&box);
 }
 
 static void no_memory_loses_nothing(void **state)
@@ -305,6 +331,7 @@ int main(void)
         cmocka_unit_test(the_largest_emptied_chunk_is_used_again),
         cmocka_unit_test(a_giants_memory_is_given_back),
         cmocka_unit_test(emptied_chunks_go_round),
+        cmocka_unit_test(a_box_that_breaks_its_rules_is_seen),
         cmocka_unit_test(no_memory_loses_nothing),
     };
     alarm(TEST_SECONDS);

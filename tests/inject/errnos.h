@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* The errors that Linux's manual page of each call documents (section 2; accept(2) also says that
+ * errors of the network may come through it, and send(2) and recv(2) those of their protocols). */
+#ifndef TESTS_INJECT_ERRNOS_H
+#define TESTS_INJECT_ERRNOS_H
+
+#include <errno.h>
+
+#include "calls.h"
+
+#define ERRNOS_MOST 32
+
+/* Each row ends with a zero. */
+static const int errnos[INJECTED_CALLS][ERRNOS_MOST] = {
+    [INJECTED_accept4] = {EAGAIN,      EBADF,           ECONNABORTED,    EFAULT,       EINTR,
+                          EINVAL,      EMFILE,          ENFILE,          ENOBUFS,      ENOMEM,
+                          ENOTSOCK,    EOPNOTSUPP,      EPERM,           EPROTO,       ENETDOWN,
+                          ENOPROTOOPT, EHOSTDOWN,       ENONET,          EHOSTUNREACH, ENETUNREACH,
+                          ENOSR,       ESOCKTNOSUPPORT, EPROTONOSUPPORT, ETIMEDOUT},
+    [INJECTED_bind] = {EACCES, EADDRINUSE, EBADF, EINVAL, ENOTSOCK, EADDRNOTAVAIL, EFAULT, ELOOP,
+                       ENAMETOOLONG, ENOENT, ENOMEM, ENOTDIR, EROFS},
+    [INJECTED_close] = {EBADF, EINTR, EIO, ENOSPC, EDQUOT},
+    [INJECTED_connect] = {EACCES, EPERM, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EALREADY,
+                          EBADF, ECONNREFUSED, EFAULT, EINPROGRESS, EINTR, EISCONN, ENETUNREACH,
+                          ENOTSOCK, EPROTOTYPE, ETIMEDOUT, EHOSTUNREACH, ENOBUFS},
+    [INJECTED_epoll_create1] = {EINVAL, EMFILE, ENFILE, ENOMEM},
+    [INJECTED_epoll_ctl] = {EBADF, EEXIST, EINVAL, ELOOP, ENOENT, ENOMEM, ENOSPC, EPERM},
+    [INJECTED_epoll_wait] = {EBADF, EFAULT, EINTR, EINVAL},
+    [INJECTED_eventfd] = {EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM},
+    [INJECTED_fcntl] = {EACCES, EAGAIN, EBADF, EINVAL, EPERM},
+    [INJECTED_flock] = {EBADF, EINTR, EINVAL, ENOLCK, EWOULDBLOCK},
+    [INJECTED_getpeername] = {EBADF, EFAULT, EINVAL, ENOBUFS, ENOTCONN, ENOTSOCK},
+    [INJECTED_getsockname] = {EBADF, EFAULT, EINVAL, ENOBUFS, ENOTSOCK},
+    [INJECTED_getsockopt] = {EBADF, EFAULT, EINVAL, ENOPROTOOPT, ENOTSOCK},
+    [INJECTED_ioctl] = {EBADF, EFAULT, EINVAL, ENOTTY},
+    [INJECTED_listen] = {EADDRINUSE, EBADF, ENOTSOCK, EOPNOTSUPP},
+    [INJECTED_lstat] = {EACCES, EFAULT, ELOOP, ENAMETOOLONG, ENOENT, ENOMEM, ENOTDIR, EOVERFLOW},
+    [INJECTED_nanosleep] = {EFAULT, EINTR, EINVAL},
+    [INJECTED_open] = {EACCES, EINTR, ELOOP, EMFILE, ENFILE, ENOENT, ENOMEM, ENOTDIR},
+    [INJECTED_poll] = {EFAULT, EINTR, EINVAL, ENOMEM},
+    [INJECTED_read] = {EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EIO, EISDIR},
+    [INJECTED_recv] = {EAGAIN, EBADF, ECONNREFUSED, EFAULT, EINTR, EINVAL, ENOMEM, ENOTCONN,
+                       ENOTSOCK, ECONNRESET, ETIMEDOUT, EHOSTUNREACH},
+    [INJECTED_recvmsg] = {EAGAIN, EBADF, ECONNREFUSED, EFAULT, EINTR, EINVAL, ENOMEM, ENOTCONN,
+                          ENOTSOCK, ECONNRESET, ETIMEDOUT, EHOSTUNREACH},
+    [INJECTED_send] = {EACCES, EAGAIN, EALREADY, EBADF, ECONNRESET, EDESTADDRREQ, EFAULT, EINTR,
+                       EINVAL, EISCONN, EMSGSIZE, ENOBUFS, ENOMEM, ENOTCONN, ENOTSOCK, EOPNOTSUPP,
+                       EPIPE, ETIMEDOUT, EHOSTUNREACH},
+    [INJECTED_sendmsg] = {EACCES, EAGAIN, EALREADY, EBADF, ECONNRESET, EDESTADDRREQ, EFAULT, EINTR,
+                          EINVAL, EISCONN, EMSGSIZE, ENOBUFS, ENOMEM, ENOTCONN, ENOTSOCK,
+                          EOPNOTSUPP, EPIPE, ETIMEDOUT, EHOSTUNREACH},
+    [INJECTED_setsockopt] = {EBADF, EFAULT, EINVAL, ENOPROTOOPT, ENOTSOCK, ENOMEM, ENOBUFS},
+    [INJECTED_shutdown] = {EBADF, EINVAL, ENOTCONN, ENOTSOCK},
+    [INJECTED_socket] = {EACCES, EAFNOSUPPORT, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM,
+                         EPROTONOSUPPORT},
+    /* connect(2), which dissolves an association. */
+    [INJECTED_syscall] = {EBADF, EBUSY, EINTR, EINVAL, ENOTSOCK, EAFNOSUPPORT},
+    [INJECTED_unlink] = {EACCES, EBUSY, EIO, EISDIR, ELOOP, ENOENT, ENOMEM, ENOTDIR, EPERM, EROFS},
+    /* Without EAGAIN: of an eventfd, it says that whoever is to wake is awake already. */
+    [INJECTED_write] = {EBADF, EDESTADDRREQ, EDQUOT, EFAULT, EFBIG, EINTR, EINVAL, EIO, ENOSPC,
+                        EPERM, EPIPE},
+};
+
+#endif
