@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SECOND (1000 * TM_MS)
@@ -19,6 +20,20 @@ static void the_clock_never_goes_back(void **state)
         assert_true(now >= last);
         last = now;
     }
+}
+
+static int64_t monotonic(void)
+{
+    struct timespec now;
+    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+    return (int64_t)now.tv_sec * SECOND + now.tv_nsec;
+}
+
+static void it_is_the_monotonic_clock(void **state)
+{
+    (void)state;
+    int64_t before = monotonic(), now = tm_now(), after = monotonic();
+    assert_true(before <= now && now <= after);
 }
 
 static void a_deadline_is_so_many_milliseconds_from_now(void **state)
@@ -104,8 +119,10 @@ static void a_condition_waits_until_its_deadline_and_no_shorter(void **state)
     struct room room;
     room_begin(&room);
     int64_t deadline = tm_deadline(20);
-    while (tm_cond_wait(&room.cond, &room.lock, deadline))
+    int rounds = 0;
+    for (; tm_cond_wait(&room.cond, &room.lock, deadline); rounds++)
         assert_true(tm_now() < deadline);
+    assert_true(rounds < 10); /* it slept, and did not only ask what time it is */
     assert_true(tm_now() >= deadline);
     assert_true(tm_now() < deadline + WAIT_MS * TM_MS);
     assert_false(tm_cond_wait(&room.cond, &room.lock, tm_now() - SECOND));
@@ -160,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_clock_never_goes_back),
+        cmocka_unit_test(it_is_the_monotonic_clock),
         cmocka_unit_test(a_deadline_is_so_many_milliseconds_from_now),
         cmocka_unit_test(a_negative_time_is_for_ever),
         cmocka_unit_test(the_sooner_of_two),
