@@ -200,7 +200,7 @@ static int tell_end(const struct chat *chat, int end, int os_error)
         return EXIT_SUCCESS;
     if (end == INPUT_FAILED || end == OUTPUT_FAILED)
         fprintf(stderr, "chat_client: standard %s: %s\n", end == INPUT_FAILED ? "input" : "output",
-                strerror(os_error));
+                strerror(os_error)); /* NOLINT(concurrency-mt-unsafe): there is one thread */
     else
         fprintf(stderr, "chat_client: %s\n", why[0] != '\0' ? why : tcpmsg_strerror(end));
     return EXIT_FAILURE;

@@ -17,13 +17,14 @@
 _Noreturn static void refuse(const struct cli *cli, const char *sentence, const char *word)
 {
     fprintf(stderr, "%s: %s: \"%s\"; see %s --help\n", cli->program, sentence, word, cli->program);
-    exit(2);
+    exit(2); /* NOLINT(concurrency-mt-unsafe): there is one thread yet */
 }
 
 /* Ends the program; the status is 1 when standard output did not take what was printed. */
 _Noreturn static void leave(void)
 {
-    exit(fflush(stdout) == 0 && !ferror(stdout) ? EXIT_SUCCESS : EXIT_FAILURE);
+    int status = fflush(stdout) == 0 && !ferror(stdout) ? EXIT_SUCCESS : EXIT_FAILURE;
+    exit(status); /* NOLINT(concurrency-mt-unsafe): there is one thread yet */
 }
 
 /* A number from 1 to `most`; false for any other word. */

@@ -145,7 +145,7 @@ static int serve(size_t max_message)
 {
     int error = reply ? operator_start(loop, max_message) : 0;
     if (error != 0)
-        return fail(strerror(error));
+        return fail(strerror(error)); /* NOLINT(concurrency-mt-unsafe): there is one thread yet */
     error = tcpmsg_loop_run(loop);
     if (reply)
         operator_end();

@@ -51,7 +51,7 @@ static void catch_signals(void)
 
 bool terminal_take(void)
 {
-    const char *kind = getenv("TERM");
+    const char *kind = getenv("TERM"); /* NOLINT(concurrency-mt-unsafe): nobody sets one */
     if (kind == NULL || kind[0] == '\0' || strcmp(kind, "dumb") == 0)
         return false;
     if (!isatty(STDOUT_FILENO) || tcgetattr(STDIN_FILENO, &found) != 0)
