@@ -89,6 +89,8 @@ void expect_echo(int raw, const struct wire *wire, size_t piece)
 
 size_t allocated_bytes(void)
 {
+    if (SANITIZED) /* its allocator keeps this at nothing, and MSan does not see it written */
+        return 0;
     struct mallinfo2 info = mallinfo2();
     return info.uordblks + info.hblkhd;
 }

@@ -14,7 +14,7 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(SANITIZED_THREADS)
 #define SANITIZED 1
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
 #define SANITIZED 1
 #endif
 #endif

@@ -87,6 +87,11 @@ static void text_that_is_no_address_is_EADDRESS(void **state)
         "tcp://127.0.0.1:1/",
         "tcp://tcp://127.0.0.1:1",
         "unix:",
+        "unix:/",
+        "unix:@",
+        "[fe80::1%]:1",
+        "[fe80::1%a\"b]:1",
+        "[fe80::1%longer-than-any-interface]:1",
     };
     for (size_t i = 0; i < COUNT(texts); i++)
         expect_no_address(texts[i]);

@@ -100,6 +100,22 @@ static void the_first_error_of_the_system_is_remembered(void **state)
     close(raw);
 }
 
+static void a_reason_is_the_systems_own_where_the_code_says_no_more(void **state)
+{
+    (void)state;
+    tcpmsg_conn *conn;
+    int raw;
+    char room[TM_ERRNO_TEXT_MOST];
+    pair_unix(&conn, &raw, NULL);
+    assert_string_equal(tm_conn_reason(conn, TCPMSG_ESYSTEM, room),
+                        tcpmsg_strerror(TCPMSG_ESYSTEM));
+    assert_code(tm_conn_os_error(conn, -EIO), TCPMSG_ESYSTEM);
+    assert_string_equal(tm_conn_reason(conn, TCPMSG_ESYSTEM, room), strerror(EIO));
+    assert_string_equal(tm_conn_reason(conn, TCPMSG_ERESET, room), tcpmsg_strerror(TCPMSG_ERESET));
+    tcpmsg_close(conn);
+    close(raw);
+}
+
 static void promise_5_a_prefix_of_many_bytes_is_told_to_its_end(void **state)
 {
     (void)state;
@@ -108,6 +124,10 @@ static void promise_5_a_prefix_of_many_bytes_is_told_to_its_end(void **state)
                  &(tm_ending){.error = TCPMSG_EPROTO, .bytes = bytes_of(varint), .count = 12},
                  "the peer sent a malformed length prefix, "
                  "\"\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\"");
+    static const char marks[] = "\"\\~\x7f";
+    expect_story(TCPMSG_OPTIONS(.framing = {.counts_prefix = 1}),
+                 &(tm_ending){.error = TCPMSG_EPROTO, .bytes = bytes_of(marks), .count = 4},
+                 "the peer sent a malformed length prefix, \"\\x22\\x5c~\\x7f\"");
 }
 
 static void without_memory_there_is_a_shorter_story(void **state)
@@ -152,6 +172,7 @@ int main(void)
         cmocka_unit_test(a_stall_names_the_messages_limit),
         cmocka_unit_test(a_stall_that_the_system_told_has_another_clock),
         cmocka_unit_test(the_first_error_of_the_system_is_remembered),
+        cmocka_unit_test(a_reason_is_the_systems_own_where_the_code_says_no_more),
         cmocka_unit_test(promise_5_a_prefix_of_many_bytes_is_told_to_its_end),
         cmocka_unit_test(without_memory_there_is_a_shorter_story),
         cmocka_unit_test(a_story_without_an_end_is_cut),

@@ -360,6 +360,7 @@ static void a_null_where_a_thing_is_needed_is_EINVAL(void **state)
     assert_int_equal(tcpmsg_frame_encode(NULL, 1, NULL), TCPMSG_EINVAL);
     assert_int_equal(tcpmsg_frame_decode(NULL, NULL, 4, &length), TCPMSG_EINVAL);
     assert_int_equal(tcpmsg_frame_decode(NULL, "\0\0\0\1", 4, NULL), TCPMSG_EINVAL);
+    assert_int_equal(tcpmsg_frame_decode(NULL, NULL, 0, &length), 0); /* none are needed here */
     assert_true(length == UNTOUCHED);
 }
 

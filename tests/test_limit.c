@@ -1,21 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Promise 4: a length is checked before it is believed, and memory follows what has arrived. */
 #define _GNU_SOURCE
-#include "peer.h"
+#include "guest.h"
 
-#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-/* A sanitizer's or valgrind's allocator keeps mallinfo2 at nothing: then this says nothing. */
-static size_t allocated_bytes(void)
-{
-    struct mallinfo2 info = mallinfo2();
-    return info.uordblks + info.hblkhd;
-}
 
 struct claim {
     tcpmsg_framing framing;

@@ -131,6 +131,25 @@ static void send_to_it(void *arg)
     it->sent = tcpmsg_send(it->conn, block, sizeof block, 0);
 }
 
+/* It waits for memory that another one has, and asks no more than now and then. */
+static void a_starved_one_rests(void **state)
+{
+    (void)state;
+    struct looper *looper =
+        looper_serve(TCP, &nothing, TCPMSG_LOOP_OPTIONS(.memory_budget = MIB), NULL);
+    struct seen *seen;
+    int first = looper_guest(looper, NULL), raw = looper_guest(looper, &seen);
+    send_a_part(first, 3 * MIB / 2, 0);
+    looper_settle(looper);
+    struct look it = {.looper = looper, .conn = seen->conn, .rival = first};
+    send_a_part(raw, 2 * MIB, MSG_DONTWAIT);
+    assert_true(eventually(is_starved, &it));
+    assert_true(all_rest(LOOK_MS));
+    close(raw);
+    close(first);
+    looper_finish(looper);
+}
+
 /* It is not read from, for another one has the memory, and meets its reset in a send. */
 static void a_starved_one_that_is_reset_ends(void **state)
 {
@@ -210,6 +229,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_half_closes_and_never_reads_is_stalled),
         cmocka_unit_test(an_end_that_lingers_rests),
+        cmocka_unit_test(a_starved_one_rests),
         cmocka_unit_test(a_starved_one_that_is_reset_ends),
         cmocka_unit_test(a_listener_that_was_shut_down_rests),
         cmocka_unit_test(a_full_listener_that_was_shut_down_rests),

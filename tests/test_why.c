@@ -135,6 +135,7 @@ static void promise_5_the_other_byte_order_is_named(void **state)
         {{.little_endian = 1}, SAYS("\0\0\0\x05hello"), true},
         {{.width = 8}, SAYS("\x05\x01\0\0\0\0\0\0hello"), true},
         {{0}, SAYS("\x7f\x7f\x7f\x7fhello"), false},
+        {{.counts_prefix = 1}, SAYS("\x03\0\0\0hello"), false}, /* shorter than itself */
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         const char *story = begin_story(&conn, &raw, TCPMSG_OPTIONS(.framing = cases[i].framing),
