@@ -45,6 +45,7 @@ have_tool() {
         pkg-config) have_one_of pkg-config pkgconf ;;
         libcmocka-dev) have_tool pkg-config && pkg-config --exists cmocka ;;
         libclang-rt-dev) clang_has_sanitizers ;;
+        dpkg-dev) have dpkg-buildflags ;;
         iproute2) have ip ;;
         llvm) have llvm-cov ;;
         *) have "$1" ;;
