@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "conn.h"
@@ -102,6 +103,8 @@ int tcpmsg_accept(tcpmsg_listener *listener, tcpmsg_conn **out, int flags)
         return TCPMSG_EINVAL;
     if (listener->canceled)
         return TCPMSG_ECANCELED;
+    if (listener->maker != getpid())
+        return accept_inside(listener, out, flags); /* nobody's close waits for it */
     pthread_mutex_lock(&listener->lock);
     listener->inside++;
     pthread_mutex_unlock(&listener->lock);

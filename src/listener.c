@@ -9,17 +9,21 @@
 #include "listen.h"
 #include "socket.h"
 
+/* Without the lock: a thread of the parent's may have held it when this process was forked. */
 int tm_listener_own_wake(tcpmsg_listener *listener)
 {
-    int r = 0;
-    pid_t self = getpid();
-    pthread_mutex_lock(&listener->lock);
-    if (listener->wake_owner != self) {
-        tm_wake_close(&listener->wake);
-        r = tm_wake_open(&listener->wake);
-        listener->wake_owner = r < 0 ? 0 : self;
+    int self = getpid(), owner = atomic_load(&listener->wake_owner);
+    while (owner != self && (owner == -self || !atomic_compare_exchange_strong(
+                                                   &listener->wake_owner, &owner, -self))) {
+        if (owner == -self)
+            tm_socket_wait(NULL, 0, tm_now() + TM_MS); /* another thread is about to have it */
+        owner = atomic_load(&listener->wake_owner);
     }
-    pthread_mutex_unlock(&listener->lock);
+    if (owner == self)
+        return 0;
+    tm_wake_close(&listener->wake);
+    int r = tm_wake_open(&listener->wake);
+    atomic_store(&listener->wake_owner, r < 0 ? 0 : self);
     return r;
 }
 

@@ -23,9 +23,9 @@ struct tcpmsg_listener {
     bool v6;         /* its socket is an IPv6 one */
     bool tuned;      /* before it began to listen: what it accepts inherits that */
     atomic_bool canceled;
-    tm_wake wake;     /* signalled by abort, and never cleared */
-    pid_t wake_owner; /* a forked child opens one of its own */
-    pthread_mutex_t lock;
+    tm_wake wake;          /* signalled by abort, and never cleared */
+    atomic_int wake_owner; /* a forked child opens one of its own; negative: it is doing so */
+    pthread_mutex_t lock;  /* the maker's alone, as what follows */
     pthread_cond_t left;
     unsigned inside; /* accepts under way */
     bool has_file;   /* a Unix path, and which file was bound there */

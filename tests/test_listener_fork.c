@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A listener that two processes share: neither takes it from the other, and neither wakes it. */
 #define _POSIX_C_SOURCE 200809L
+#include "listener.h"
 #include "looks.h"
 #include "reach.h"
 #include "waiter.h"
@@ -102,6 +103,57 @@ static int abort_own_accepts(void *listener)
     return waiter_answer(&waiter) == TCPMSG_ECANCELED ? GOOD : WRONG_ERROR;
 }
 
+static int accept_and_abort_in_child(void *listener)
+{
+    tcpmsg_conn *conn;
+    if (tcpmsg_accept(listener, &conn, TCPMSG_DONTWAIT) != TCPMSG_EAGAIN)
+        return WRONG_ERROR;
+    tcpmsg_listener_abort(listener);
+    if (tcpmsg_accept(listener, &conn, 0) != TCPMSG_ECANCELED)
+        return WRONG_ERROR;
+    tcpmsg_listener_close(listener);
+    return GOOD;
+}
+
+/* A thread of the parent's is in the middle of an accept, and is not there in the child. */
+static void a_child_waits_for_no_lock_of_its_parents(void **state)
+{
+    (void)state;
+    char address[TCPMSG_ADDRESS_MAX];
+    tcpmsg_listener *listener = listen_at_a_free_port(address);
+    pthread_mutex_lock(&listener->lock);
+    int answer = in_child(accept_and_abort_in_child, listener);
+    pthread_mutex_unlock(&listener->lock);
+    assert_int_equal(answer, GOOD);
+    expect_reachable(listener, address);
+    tcpmsg_listener_close(listener);
+}
+
+static void *own_wake(void *listener)
+{
+    static int answer;
+    answer = tm_listener_own_wake(listener);
+    return &answer;
+}
+
+static void a_wake_that_another_thread_is_about_to_open_is_waited_for(void **state)
+{
+    (void)state;
+    char address[TCPMSG_ADDRESS_MAX];
+    pthread_t thread;
+    void *answer;
+    tcpmsg_listener *listener = listen_at_a_free_port(address);
+    int wake = listener->wake.read_fd;
+    atomic_store(&listener->wake_owner, -getpid());
+    assert_int_equal(pthread_create(&thread, NULL, own_wake, listener), 0);
+    sleep_ms(20);
+    atomic_store(&listener->wake_owner, getpid());
+    pthread_join(thread, &answer);
+    assert_int_equal(*(int *)answer, 0);
+    assert_int_equal(listener->wake.read_fd, wake);
+    tcpmsg_listener_close(listener);
+}
+
 static void a_childs_abort_ends_the_childs_own_accepts(void **state)
 {
     (void)state;
@@ -157,6 +209,8 @@ int main(void)
         cmocka_unit_test(promise_9_a_childs_abort_leaves_the_parents_listener),
         cmocka_unit_test(promise_9_a_childs_close_waits_for_no_thread_of_the_parent),
         cmocka_unit_test(a_child_may_accept_at_its_parents_listener),
+        cmocka_unit_test(a_child_waits_for_no_lock_of_its_parents),
+        cmocka_unit_test(a_wake_that_another_thread_is_about_to_open_is_waited_for),
         cmocka_unit_test(a_childs_abort_ends_the_childs_own_accepts),
         cmocka_unit_test(a_parents_close_leaves_its_workers_accepting_at_rest),
     };
