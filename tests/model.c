@@ -100,7 +100,7 @@ bool seed_new(uint64_t *seed)
     return seed_told(*seed);
 }
 
-long steps_to_play(long everyday)
+static long steps_to_play(long everyday)
 {
     const char *text = getenv("TESTS_STEPS");
     return text && *text ? strtol(text, NULL, 0) : everyday;
@@ -154,7 +154,7 @@ uint64_t round_seed(void)
     return seed_now;
 }
 
-long rounds_played(void)
+static long rounds_played(void)
 {
     return rounds_in_all;
 }
@@ -170,7 +170,7 @@ void steps_done(long count)
     atomic_fetch_add(&steps_in_all, count);
 }
 
-long steps_played(void)
+static long steps_played(void)
 {
     return atomic_load(&steps_in_all);
 }
@@ -231,4 +231,15 @@ const uint8_t *content_of(uint64_t number)
     }
     struct dice dice = {number};
     return table + dice_below(&dice, TABLE - CONTENT_MOST);
+}
+
+void play_rounds(uint64_t seed, long everyday, void (*play_round)(uint64_t seed, long left))
+{
+    long steps = steps_to_play(everyday), before = steps_played(), rounds = rounds_played();
+    int64_t began = now_ms();
+    content_of(0); /* before there are threads */
+    for (uint64_t i = 0; steps_played() - before < steps; i++)
+        play_round(seed + i, steps - (steps_played() - before));
+    print_message("%ld steps in %ld rounds, in %lld ms\n", steps_played() - before,
+                  rounds_played() - rounds, (long long)(now_ms() - began));
 }

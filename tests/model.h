@@ -24,7 +24,6 @@ void dice_for_faults(uint64_t seed);
  * False: there is nothing to be played. The seed is printed. */
 bool seed_fixed(uint64_t *seed);
 bool seed_new(uint64_t *seed);
-long steps_to_play(long everyday);
 
 /* The environment's TESTS_WEATHER adds faults of its own to every call; it is "" otherwise. */
 bool weather_is_fair(void);
@@ -36,7 +35,10 @@ bool weather_is_fair(void);
 void round_begin(uint64_t seed);
 void round_end(void);
 uint64_t round_seed(void);
-long rounds_played(void);
+
+/* Rounds of a seed and of those that follow it, until the environment's steps, or so many, are
+ * played; `play_round` is told how many are left. Prints how many rounds and how long they took. */
+void play_rounds(uint64_t seed, long everyday, void (*play_round)(uint64_t seed, long left));
 
 /* A step of this thread's script begins; what is done in it, and what came of it. */
 void step_begin(void);
@@ -45,7 +47,6 @@ void step_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void step_answer(ssize_t answer);
 void step_keep(void);   /* the last note is told whatever comes after it */
 void step_forget(void); /* the last note is of no interest */
-long steps_played(void);
 
 /* Prints the seed, the step and the last notes, and fails the test. Not for other threads. */
 _Noreturn void model_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

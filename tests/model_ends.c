@@ -171,10 +171,7 @@ static void make_ends(struct world *world)
 void world_begin(struct world *world, uint64_t seed)
 {
     static const int lingers[] = {0, TCPMSG_NO_LINGER, 1, 5};
-    *world = (struct world){.dice = dice_from(seed, 1),
-                            .buffer = world->buffer,
-                            .sent_in_all = world->sent_in_all,
-                            .received_in_all = world->received_in_all};
+    *world = (struct world){.dice = dice_from(seed, 1), .buffer = world->buffer};
     world->tcp = dice_chance(&world->dice, 40);
     world->small_buffers = dice_chance(&world->dice, 40);
     world->framing = framings[dice_below(&world->dice, framings_count)];
@@ -233,10 +230,6 @@ void world_end(struct world *world)
         if (world->ends[i].conn)
             say_close(&world->ends[i]);
     faults_end();
-    for (int i = 0; i < 2; i++) {
-        world->sent_in_all += world->ends[i].out.accepted;
-        world->received_in_all += world->ends[i].out.received;
-    }
     if (memory_held() != world->held_before)
         model_fail("%ld bytes are left behind", memory_held() - world->held_before);
 }

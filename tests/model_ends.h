@@ -62,7 +62,6 @@ struct world {
     size_t easy;     /* the longest message that so small steps still get through */
     uint64_t messages;
     long held_before;
-    uint64_t sent_in_all, received_in_all;
     uint8_t *buffer;
 };
 

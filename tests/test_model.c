@@ -156,40 +156,28 @@ static void settle(struct world *world)
     }
 }
 
-static void play_round(struct world *world, uint64_t seed, long most)
-{
-    struct mood mood = {{0}, {0}};
-    round_begin(seed);
-    world_begin(world, seed);
-    size_t steps =
-        dice_between(&world->dice, 10, dice_chance(&world->dice, 20) ? ROUND_STEPS : 300);
-    for (size_t i = 0; i < steps && (long)i < most; i++) {
-        if (i % 40 == 0)
-            mood = new_mood(&world->dice);
-        one_step(world, &mood);
-        if (i % 16 == 0)
-            check_memory(world);
-        if (is_over(world) && (!world->ends[0].conn || dice_chance(&world->dice, 10)))
-            break;
-    }
-    if (dice_chance(&world->dice, 80))
-        settle(world);
-    world_end(world);
-    round_end();
-}
-
-static void play(uint64_t seed)
+static void play_round(uint64_t seed, long left)
 {
     static struct world world;
     static uint8_t buffer[CONTENT_MOST + 64];
-    long steps = steps_to_play(EVERYDAY_STEPS), before = steps_played(), rounds = rounds_played();
-    int64_t began = now_ms();
+    struct mood mood = {{0}, {0}};
     world.buffer = buffer;
-    for (uint64_t i = 0; steps_played() - before < steps; i++)
-        play_round(&world, seed + i, steps - (steps_played() - before));
-    print_message("%ld steps in %ld rounds, in %lld ms: %llu messages sent, %llu received\n",
-                  steps_played() - before, rounds_played() - rounds, (long long)(now_ms() - began),
-                  (unsigned long long)world.sent_in_all, (unsigned long long)world.received_in_all);
+    round_begin(seed);
+    world_begin(&world, seed);
+    size_t steps = dice_between(&world.dice, 10, dice_chance(&world.dice, 20) ? ROUND_STEPS : 300);
+    for (size_t i = 0; i < steps && (long)i < left; i++) {
+        if (i % 40 == 0)
+            mood = new_mood(&world.dice);
+        one_step(&world, &mood);
+        if (i % 16 == 0)
+            check_memory(&world);
+        if (is_over(&world) && (!world.ends[0].conn || dice_chance(&world.dice, 10)))
+            break;
+    }
+    if (dice_chance(&world.dice, 80))
+        settle(&world);
+    world_end(&world);
+    round_end();
 }
 
 static void a_fixed_script_goes_as_the_model_says(void **state)
@@ -197,7 +185,7 @@ static void a_fixed_script_goes_as_the_model_says(void **state)
     (void)state;
     uint64_t seed;
     if (seed_fixed(&seed))
-        play(seed);
+        play_rounds(seed, EVERYDAY_STEPS, play_round);
 }
 
 static void a_new_script_goes_as_the_model_says(void **state)
@@ -205,7 +193,7 @@ static void a_new_script_goes_as_the_model_says(void **state)
     (void)state;
     uint64_t seed;
     if (seed_new(&seed))
-        play(seed);
+        play_rounds(seed, EVERYDAY_STEPS, play_round);
 }
 
 int main(void)

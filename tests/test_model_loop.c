@@ -192,32 +192,22 @@ static void clear_scene(struct scene *scene)
     }
 }
 
-static void play_round(struct scene *scene, uint64_t seed)
+static void play_round(uint64_t seed, long left)
 {
+    static struct scene scene;
     struct dice dice = dice_from(seed, 4);
+    (void)left;
     round_begin(seed);
     long held_before = memory_held();
-    set_scene(scene, &dice);
-    play_scene(scene, &dice);
-    for (size_t i = 0; i < 2 * scene->pairs; i++)
-        judge_side(&scene->sides[i]);
-    clear_scene(scene);
+    set_scene(&scene, &dice);
+    play_scene(&scene, &dice);
+    for (size_t i = 0; i < 2 * scene.pairs; i++)
+        judge_side(&scene.sides[i]);
+    clear_scene(&scene);
     faults_end();
     if (memory_held() != held_before)
         model_fail("%ld bytes are left behind", memory_held() - held_before);
     round_end();
-}
-
-static void play(uint64_t seed)
-{
-    static struct scene scene;
-    long steps = steps_to_play(EVERYDAY_STEPS), before = steps_played(), rounds = rounds_played();
-    int64_t began = now_ms();
-    content_of(0); /* before there are threads */
-    for (uint64_t i = 0; steps_played() - before < steps; i++)
-        play_round(&scene, seed + i);
-    print_message("%ld calls in %ld rounds, in %lld ms\n", steps_played() - before,
-                  rounds_played() - rounds, (long long)(now_ms() - began));
 }
 
 static void a_fixed_loop_goes_as_the_model_says(void **state)
@@ -225,7 +215,7 @@ static void a_fixed_loop_goes_as_the_model_says(void **state)
     (void)state;
     uint64_t seed;
     if (seed_fixed(&seed))
-        play(seed);
+        play_rounds(seed, EVERYDAY_STEPS, play_round);
 }
 
 static void a_new_loop_goes_as_the_model_says(void **state)
@@ -233,7 +223,7 @@ static void a_new_loop_goes_as_the_model_says(void **state)
     (void)state;
     uint64_t seed;
     if (seed_new(&seed))
-        play(seed);
+        play_rounds(seed, EVERYDAY_STEPS, play_round);
 }
 
 int main(void)

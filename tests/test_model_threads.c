@@ -127,22 +127,24 @@ static void judge_side(struct side *side)
         model_fail("the counters are wrong about what was %s", sent ? "received" : "sent");
 }
 
-static void play_round(struct scene *scene, uint64_t seed)
+static void play_round(uint64_t seed, long left)
 {
+    static struct scene scene;
     struct dice dice = dice_from(seed, 2);
+    (void)left;
     round_begin(seed);
     long held_before = memory_held();
     choose_faults(&dice);
-    set_scene(scene, seed, &dice);
+    set_scene(&scene, seed, &dice);
     for (int i = 0; i < 2; i++)
-        faults_on(tcpmsg_conn_fd(scene->sides[i].conn));
-    play_scene(scene);
+        faults_on(tcpmsg_conn_fd(scene.sides[i].conn));
+    play_scene(&scene);
     faults_end();
     for (int i = 0; i < 2; i++)
-        judge_side(&scene->sides[i]);
+        judge_side(&scene.sides[i]);
     for (int i = 0; i < 2; i++) {
-        int answer = tcpmsg_close(scene->sides[i].conn);
-        if (answer != 0 && answer != TCPMSG_ETIMEDOUT && !scene->aborted)
+        int answer = tcpmsg_close(scene.sides[i].conn);
+        if (answer != 0 && answer != TCPMSG_ETIMEDOUT && !scene.aborted)
             model_fail("close answers %s", tcpmsg_error_name(answer));
     }
     if (memory_held() != held_before)
@@ -150,24 +152,12 @@ static void play_round(struct scene *scene, uint64_t seed)
     round_end();
 }
 
-static void play(uint64_t seed)
-{
-    static struct scene scene;
-    long steps = steps_to_play(EVERYDAY_STEPS), before = steps_played(), rounds = rounds_played();
-    int64_t began = now_ms();
-    content_of(0); /* before there are threads */
-    for (uint64_t i = 0; steps_played() - before < steps; i++)
-        play_round(&scene, seed + i);
-    print_message("%ld calls in %ld rounds, in %lld ms\n", steps_played() - before,
-                  rounds_played() - rounds, (long long)(now_ms() - began));
-}
-
 static void fixed_threads_go_as_the_model_says(void **state)
 {
     (void)state;
     uint64_t seed;
     if (seed_fixed(&seed))
-        play(seed);
+        play_rounds(seed, EVERYDAY_STEPS, play_round);
 }
 
 static void new_threads_go_as_the_model_says(void **state)
@@ -175,7 +165,7 @@ static void new_threads_go_as_the_model_says(void **state)
     (void)state;
     uint64_t seed;
     if (seed_new(&seed))
-        play(seed);
+        play_rounds(seed, EVERYDAY_STEPS, play_round);
 }
 
 int main(void)
