@@ -37,6 +37,7 @@ struct world {
 
     /* To the peer. */
     size_t promised, seen;
+    size_t most;    /* the most there was between the two since they were last equal */
     unsigned calls; /* that sent what the peer has not seen */
     bool shut;
     int out_end;

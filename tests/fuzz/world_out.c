@@ -58,6 +58,8 @@ void send_message(struct world *world)
     MUST(!world->shut);
     memcpy(promise + world->promised + size, message, length);
     world->promised += (size_t)size + length;
+    if (world->promised - world->seen > world->most)
+        world->most = world->promised - world->seen;
     world->sent++;
     world->sent_bytes += length;
     if (!more)

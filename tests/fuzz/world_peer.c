@@ -74,7 +74,7 @@ ssize_t peer_reads(struct world *world, size_t most)
     MUST(memcmp(bytes, promise + world->seen, (size_t)n) == 0);
     world->seen += (size_t)n;
     if (world->seen == world->promised)
-        world->calls = 0;
+        world->most = world->calls = 0;
     return n;
 }
 
@@ -88,9 +88,10 @@ void peer_reads_some(struct world *world)
         MUST(world->aborted || (world->shut && world->seen == world->promised));
 }
 
+/* A window that was shut opens again only when the peer has read a good deal (RFC 9293 3.8.6.2). */
 bool is_roomy(const struct world *world, size_t more)
 {
-    return world->promised - world->seen + more < ROOMY && world->calls < ROOMY_CALLS;
+    return world->most + more < ROOMY && world->calls < ROOMY_CALLS;
 }
 
 /* Over TCP a byte may be on its way for a moment. */
