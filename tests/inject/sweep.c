@@ -156,11 +156,12 @@ static long counts[VERDICTS];
 static bool of_calls;
 
 /* The first two hand a connection over in steps of the library's inner functions: between two of
- * them nobody could close it. The third holds the loop's thread in its calls. */
+ * them nobody could close it. The others hold a thread of the library's in one of its calls. */
 static const char *const half_way[] = {
     "a_call_while_a_connection_is_added_waits_for_it",
     "a_call_that_began_before_the_loop_had_it_does_not_wait",
     "what_is_asked_for_at_any_moment_of_a_pass_is_done",
+    "a_forked_child_only_lets_go",
 };
 
 static bool is_half_way(const char *test)
