@@ -13,8 +13,7 @@
 static struct handle {
     enum handle_kind kind;
     void *object;
-    bool owned;
-    int refs;
+    int refs; /* that the test has to give back */
 } handles[MOST];
 static size_t used;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -33,6 +32,11 @@ void handles_begin(void)
 bool inside_library(void)
 {
     return depth > 0;
+}
+
+bool inside_callback(void)
+{
+    return depth > 1;
 }
 
 void library_thread(void)
@@ -78,7 +82,7 @@ static struct handle *find(const void *object)
     return vacant ? vacant : used < MOST ? &handles[used++] : NULL;
 }
 
-static void change(enum handle_kind kind, const void *object, int owned, int refs)
+static void change(enum handle_kind kind, const void *object, int refs)
 {
     if (!watched)
         return;
@@ -87,9 +91,8 @@ static void change(enum handle_kind kind, const void *object, int owned, int ref
     if (handle) {
         if (handle->kind == HANDLE_NONE)
             *handle = (struct handle){.kind = kind, .object = (void *)object};
-        handle->owned = (int)handle->owned + owned > 0;
-        handle->refs = handle->refs + refs > 0 ? handle->refs + refs : 0;
-        if (!handle->owned && handle->refs == 0)
+        handle->refs += refs;
+        if (handle->refs <= 0)
             handle->kind = HANDLE_NONE;
     }
     pthread_mutex_unlock(&lock);
@@ -97,17 +100,12 @@ static void change(enum handle_kind kind, const void *object, int owned, int ref
 
 void handle_opened(enum handle_kind kind, const void *object)
 {
-    change(kind, object, 1, 0);
+    change(kind, object, 1);
 }
 
 void handle_closed(const void *object)
 {
-    change(HANDLE_CONN, object, -1, 0);
-}
-
-void handle_refs(const void *conn, int more)
-{
-    change(HANDLE_CONN, conn, 0, more);
+    change(HANDLE_CONN, object, -1);
 }
 
 void handles_freeze(void)
@@ -146,7 +144,7 @@ static void close_one(struct handle *handle)
         tcpmsg_loop_close(handle->object);
     if (handle->kind == HANDLE_LISTENER)
         tcpmsg_listener_close(handle->object);
-    if (handle->kind == HANDLE_CONN && handle->owned)
+    if (handle->kind == HANDLE_CONN)
         tcpmsg_close(handle->object);
 }
 
@@ -159,7 +157,7 @@ void handles_close(void)
             if (handle.kind != kind)
                 continue;
             close_one(&handle);
-            for (int refs = handle.refs; refs > 0; refs--)
+            for (int refs = handle.refs; refs > 1; refs--)
                 tcpmsg_conn_unref(handle.object);
         }
 }

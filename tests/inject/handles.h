@@ -21,12 +21,13 @@ void library_thread(void);
 void library_enter(void);
 void library_leave(void);
 
-/* The test has got one, and has to close it; or not any more. References of tcpmsg_conn_ref are
- * counted apart. */
+/* The test has got one, or one more reference to it, and has to give it back; or has done so. */
 enum handle_kind { HANDLE_NONE, HANDLE_CONN, HANDLE_LISTENER, HANDLE_LOOP };
 void handle_opened(enum handle_kind kind, const void *object);
 void handle_closed(const void *object);
-void handle_refs(const void *conn, int more);
+
+/* A call in a callback, so that this thread is inside twice. */
+bool inside_callback(void);
 
 /* From now on no other thread comes into the library, or out of it. */
 void handles_freeze(void);

@@ -3,6 +3,7 @@
 #include <tcpmsg/loop.h>
 #include <tcpmsg/tcpmsg.h>
 
+#include "conn.h"
 #include "handles.h"
 #include "traces.h"
 
@@ -133,12 +134,14 @@ int tcpmsg_attach(tcpmsg_conn **out, int fd, const tcpmsg_options *options)
     return answer;
 }
 
-/* Out of the table before it is closed: the next one may be where it was. */
+/* Out of the table before it is closed: the next one may be where it was. In a callback a loop's
+ * connection keeps its reference. */
 int library_tcpmsg_close(tcpmsg_conn *conn);
 int tcpmsg_close(tcpmsg_conn *conn)
 {
     library_enter();
-    handle_closed(conn);
+    if (!(conn && inside_callback() && tm_is_kept(conn)))
+        handle_closed(conn);
     int answer = library_tcpmsg_close(conn);
     library_leave();
     return answer;
@@ -166,7 +169,7 @@ tcpmsg_conn *library_tcpmsg_conn_ref(tcpmsg_conn *conn);
 tcpmsg_conn *tcpmsg_conn_ref(tcpmsg_conn *conn)
 {
     library_enter();
-    handle_refs(conn, 1);
+    handle_opened(HANDLE_CONN, conn);
     tcpmsg_conn *answer = library_tcpmsg_conn_ref(conn);
     library_leave();
     return answer;
@@ -176,7 +179,7 @@ void library_tcpmsg_conn_unref(tcpmsg_conn *conn);
 void tcpmsg_conn_unref(tcpmsg_conn *conn)
 {
     library_enter();
-    handle_refs(conn, -1);
+    handle_closed(conn);
     library_tcpmsg_conn_unref(conn);
     library_leave();
 }

@@ -7,7 +7,7 @@
  * "calls": the same with each system call and each error that its manual page documents; it is
  * for tests that bear that, and they have to pass.
  * Where TESTS_SWEEP_MS milliseconds are too few for one way to fail, as many of its points are
- * left out as must be, evenly. TESTS_ONLY names the tests to run, sweep or not: "promise_8_*".
+ * left out as must be, evenly; all of them when the test itself takes longer. TESTS_ONLY names the tests to run, sweep or not: "promise_8_*".
  */
 #define _GNU_SOURCE
 #undef _FORTIFY_SOURCE /* it would make siglongjmp(3) our own __longjmp_chk */
@@ -217,7 +217,7 @@ static enum verdict play(const struct group *group, const struct CMUnitTest *tes
     return verdict;
 }
 
-static int64_t way_ms;
+static int64_t way_ms, play_ms;
 
 /* How far it is to the next one, so that there is time enough for as many of the rest. */
 static long stride(long done, int64_t took, long left, int64_t ms_left)
@@ -234,7 +234,7 @@ static long sweep_way(const struct group *group, const struct CMUnitTest *test, 
 {
     int64_t begun = now_ms();
     long done = 0, shown = 0;
-    for (long first = 1; first <= calls;) {
+    for (long first = play_ms > way_ms ? calls + 1 : 1; first <= calls;) {
         enum verdict verdict = play(group, test, first, span, shown >= 3);
         if (shared->injection.failed > 0) {
             counts[verdict]++;
@@ -255,7 +255,8 @@ static long measure(const struct group *group, const struct CMUnitTest *test)
     limit_ms = LIMIT_MS;
     int64_t begun = now_ms();
     play(group, test, 0, 0, false);
-    limit_ms = (now_ms() - begun) * TIMES + MORE_MS;
+    play_ms = now_ms() - begun;
+    limit_ms = play_ms * TIMES + MORE_MS;
     calls_in_all += shared->injection.met;
     return shared->injection.met;
 }
