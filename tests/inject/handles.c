@@ -34,11 +34,6 @@ bool inside_library(void)
     return depth > 0;
 }
 
-bool inside_callback(void)
-{
-    return depth > 1;
-}
-
 void library_thread(void)
 {
     depth++;
@@ -138,14 +133,14 @@ void handles_abort(void)
     pthread_mutex_unlock(&lock);
 }
 
-static void close_one(struct handle *handle)
+static void close_one(const struct handle *handle)
 {
     if (handle->kind == HANDLE_LOOP)
         tcpmsg_loop_close(handle->object);
     if (handle->kind == HANDLE_LISTENER)
         tcpmsg_listener_close(handle->object);
-    if (handle->kind == HANDLE_CONN)
-        tcpmsg_close(handle->object);
+    for (int refs = handle->kind == HANDLE_CONN ? handle->refs : 0; refs > 0; refs--)
+        tcpmsg_conn_unref(handle->object);
 }
 
 void handles_close(void)
@@ -154,10 +149,7 @@ void handles_close(void)
     for (enum handle_kind kind = HANDLE_LOOP; kind > HANDLE_NONE; kind--)
         for (size_t i = 0; i < used; i++) {
             struct handle handle = handles[i];
-            if (handle.kind != kind)
-                continue;
-            close_one(&handle);
-            for (int refs = handle.refs; refs > 1; refs--)
-                tcpmsg_conn_unref(handle.object);
+            if (handle.kind == kind)
+                close_one(&handle);
         }
 }

@@ -26,9 +26,6 @@ enum handle_kind { HANDLE_NONE, HANDLE_CONN, HANDLE_LISTENER, HANDLE_LOOP };
 void handle_opened(enum handle_kind kind, const void *object);
 void handle_closed(const void *object);
 
-/* A call in a callback, so that this thread is inside twice. */
-bool inside_callback(void);
-
 /* From now on no other thread comes into the library, or out of it. */
 void handles_freeze(void);
 

@@ -134,13 +134,13 @@ int tcpmsg_attach(tcpmsg_conn **out, int fd, const tcpmsg_options *options)
     return answer;
 }
 
-/* Out of the table before it is closed: the next one may be where it was. In a callback a loop's
- * connection keeps its reference. */
+/* Out of the table before it is closed: the next one may be where it was. Of a loop's connection a
+ * close takes no reference. */
 int library_tcpmsg_close(tcpmsg_conn *conn);
 int tcpmsg_close(tcpmsg_conn *conn)
 {
     library_enter();
-    if (!(conn && inside_callback() && tm_is_kept(conn)))
+    if (conn && !tm_is_kept(conn))
         handle_closed(conn);
     int answer = library_tcpmsg_close(conn);
     library_leave();
