@@ -180,31 +180,26 @@ ANSWERING(pthread_mutex_init, (pthread_mutex_t * mutex, const pthread_mutexattr_
           (mutex, attributes))
 
 /* Calls that answer -1, and their error in errno. */
-#define FAILING(name, parameters, arguments)                                                       \
-    int injected_##name parameters;                                                                \
-    int injected_##name parameters                                                                 \
+#define CALLING(type, name, parameters, before, arguments, after)                                  \
+    type injected_##name parameters;                                                               \
+    type injected_##name parameters                                                                \
     {                                                                                              \
         if (FAILS(name, 0))                                                                        \
             return -1;                                                                             \
+        before;                                                                                    \
         storm_in();                                                                                \
-        int answer = name arguments;                                                               \
+        type answer = name arguments;                                                              \
         storm_out();                                                                               \
+        after;                                                                                     \
         return answer;                                                                             \
     }
 
+#define FAILING(name, parameters, arguments)                                                       \
+    CALLING(int, name, parameters, (void)0, arguments, (void)0)
+
 /* ... a descriptor. */
 #define OPENING(name, parameters, arguments)                                                       \
-    int injected_##name parameters;                                                                \
-    int injected_##name parameters                                                                 \
-    {                                                                                              \
-        if (FAILS(name, 0))                                                                        \
-            return -1;                                                                             \
-        storm_in();                                                                                \
-        int answer = name arguments;                                                               \
-        storm_out();                                                                               \
-        trace_descriptor(answer);                                                                  \
-        return answer;                                                                             \
-    }
+    CALLING(int, name, parameters, (void)0, arguments, trace_descriptor(answer))
 
 FAILING(bind, (int fd, const struct sockaddr *address, socklen_t length), (fd, address, length))
 FAILING(epoll_ctl, (int epoll, int operation, int fd, struct epoll_event *event),
@@ -309,21 +304,13 @@ long injected_syscall(long number, ...)
 
 /* Reads and writes, which have their weather. */
 #define MOVING(name, parameters, lessen, arguments)                                                \
-    ssize_t injected_##name parameters;                                                            \
-    ssize_t injected_##name parameters                                                             \
-    {                                                                                              \
-        if (FAILS(name, 0))                                                                        \
-            return -1;                                                                             \
+    CALLING(                                                                                       \
+        ssize_t, name, parameters,                                                                 \
         if (in_fog()) {                                                                            \
             errno = EAGAIN;                                                                        \
             return -1;                                                                             \
-        }                                                                                          \
-        lessen;                                                                                    \
-        storm_in();                                                                                \
-        ssize_t answer = name arguments;                                                           \
-        storm_out();                                                                               \
-        return answer;                                                                             \
-    }
+        } lessen,                                                                                  \
+        arguments, (void)0)
 
 /* The first part that has anything, cut; in a copy, for a message may not be changed. */
 static struct msghdr drop_of_parts(int fd, const struct msghdr *message, struct iovec *part)

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#define _GNU_SOURCE
 #include "judge.h"
 
-#include <stdbool.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "../support.h"
 #include "calls.h"
 #include "handles.h"
 #include "traces.h"
@@ -14,18 +12,13 @@
 #define PATIENCE_MS 40000
 #define STEP_MS 2
 
-static void step(void)
-{
-    nanosleep(&(struct timespec){.tv_nsec = STEP_MS * 1000000L}, NULL);
-}
-
 static bool everybody_is_out(void)
 {
     for (int ms = 0; ms < PATIENCE_MS; ms += STEP_MS) {
         handles_abort();
         if (threads_inside() == 0)
             return true;
-        step();
+        sleep_ms(STEP_MS);
     }
     return false;
 }
@@ -39,7 +32,7 @@ static bool is_anything_left(void)
 static bool everything_goes(void)
 {
     for (int ms = 0; is_anything_left() && ms < PATIENCE_MS; ms += STEP_MS)
-        step();
+        sleep_ms(STEP_MS);
     return !is_anything_left();
 }
 

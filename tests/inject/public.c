@@ -52,6 +52,17 @@
         return answer;                                                                             \
     }
 
+/* The test has it no more, from before the call: the next one may be where it was. */
+#define DROPS(object, name, parameters, arguments)                                                 \
+    void library_##name parameters;                                                                \
+    void name parameters                                                                           \
+    {                                                                                              \
+        library_enter();                                                                           \
+        handle_closed(object);                                                                     \
+        library_##name arguments;                                                                  \
+        library_leave();                                                                           \
+    }
+
 TYPED(const char *, tcpmsg_version, (void), ())
 TYPED(const char *, tcpmsg_strerror, (int error), (error))
 TYPED(const char *, tcpmsg_error_name, (int error), (error))
@@ -118,6 +129,9 @@ TYPED(int, tcpmsg_loop_after, (tcpmsg_loop * loop, int ms, void (*call)(void *ar
       (loop, ms, call, arg))
 TYPED(int, tcpmsg_loop_run, (tcpmsg_loop * loop), (loop))
 VOID(tcpmsg_loop_stop, (tcpmsg_loop * loop), (loop))
+DROPS(conn, tcpmsg_conn_unref, (tcpmsg_conn * conn), (conn))
+DROPS(listener, tcpmsg_listener_close, (tcpmsg_listener * listener), (listener))
+DROPS(loop, tcpmsg_loop_close, (tcpmsg_loop * loop), (loop))
 TYPED(int, tcpmsg_pause, (tcpmsg_conn * conn), (conn))
 TYPED(int, tcpmsg_resume, (tcpmsg_conn * conn), (conn))
 
@@ -134,8 +148,7 @@ int tcpmsg_attach(tcpmsg_conn **out, int fd, const tcpmsg_options *options)
     return answer;
 }
 
-/* Out of the table before it is closed: the next one may be where it was. Of a loop's connection a
- * close takes no reference. */
+/* As DROPS does; of a loop's connection a close takes no reference. */
 int library_tcpmsg_close(tcpmsg_conn *conn);
 int tcpmsg_close(tcpmsg_conn *conn)
 {
@@ -147,24 +160,6 @@ int tcpmsg_close(tcpmsg_conn *conn)
     return answer;
 }
 
-void library_tcpmsg_listener_close(tcpmsg_listener *listener);
-void tcpmsg_listener_close(tcpmsg_listener *listener)
-{
-    library_enter();
-    handle_closed(listener);
-    library_tcpmsg_listener_close(listener);
-    library_leave();
-}
-
-void library_tcpmsg_loop_close(tcpmsg_loop *loop);
-void tcpmsg_loop_close(tcpmsg_loop *loop)
-{
-    library_enter();
-    handle_closed(loop);
-    library_tcpmsg_loop_close(loop);
-    library_leave();
-}
-
 tcpmsg_conn *library_tcpmsg_conn_ref(tcpmsg_conn *conn);
 tcpmsg_conn *tcpmsg_conn_ref(tcpmsg_conn *conn)
 {
@@ -173,13 +168,4 @@ tcpmsg_conn *tcpmsg_conn_ref(tcpmsg_conn *conn)
     tcpmsg_conn *answer = library_tcpmsg_conn_ref(conn);
     library_leave();
     return answer;
-}
-
-void library_tcpmsg_conn_unref(tcpmsg_conn *conn);
-void tcpmsg_conn_unref(tcpmsg_conn *conn)
-{
-    library_enter();
-    handle_closed(conn);
-    library_tcpmsg_conn_unref(conn);
-    library_leave();
 }
