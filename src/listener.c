@@ -12,15 +12,16 @@
 /* Without the lock: a thread of the parent's may have held it when this process was forked. */
 int tm_listener_own_wake(tcpmsg_listener *listener)
 {
-    int self = getpid(), owner = atomic_load(&listener->wake_owner);
-    while (owner != self && (owner == -self || !atomic_compare_exchange_strong(
-                                                   &listener->wake_owner, &owner, -self))) {
+    int self = getpid();
+    for (;;) {
+        int owner = atomic_load(&listener->wake_owner);
+        if (owner == self)
+            return 0;
         if (owner == -self)
             tm_socket_wait(NULL, 0, tm_now() + TM_MS); /* another thread is about to have it */
-        owner = atomic_load(&listener->wake_owner);
+        else if (atomic_compare_exchange_strong(&listener->wake_owner, &owner, -self))
+            break;
     }
-    if (owner == self)
-        return 0;
     tm_wake_close(&listener->wake);
     int r = tm_wake_open(&listener->wake);
     atomic_store(&listener->wake_owner, r < 0 ? 0 : self);

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -255,6 +256,57 @@ static void a_child_without_descriptors_has_no_door(void **state)
     tcpmsg_listener_close(listener);
 }
 
+static tcpmsg_listener *given;
+static pthread_t second;
+static atomic_int naps;
+
+static void *accept_given(void *arg)
+{
+    (void)arg;
+    tcpmsg_conn *accepted;
+    return tcpmsg_accept(given, &accepted, 0) == 0 ? accepted : NULL;
+}
+
+static bool second_naps(void *arg)
+{
+    (void)arg;
+    return atomic_load(&naps) > 0;
+}
+
+/* The first is about to have its wake when the second comes; nobody has dialled before. */
+static int come_second(const struct rare *now)
+{
+    char address[TCPMSG_ADDRESS_MAX];
+    if (now->call == RARE_poll && !now->behind && now->what == 0)
+        atomic_fetch_add(&naps, 1);
+    if (now->call != RARE_eventfd || now->behind)
+        return 0;
+    tcpmsg_listener_address(given, address, sizeof address);
+    return pthread_create(&second, NULL, accept_given, NULL) == 0 &&
+                   eventually(second_naps, NULL) && raw_dial(address) >= 0 && raw_dial(address) >= 0
+               ? 0
+               : EIO;
+}
+
+static int accept_twice(void *arg)
+{
+    void *other = NULL;
+    given = arg;
+    rarely = come_second;
+    tcpmsg_conn *mine = accept_given(NULL);
+    if (atomic_load(&naps) == 0 || pthread_join(second, &other) != 0)
+        return 1;
+    return mine && other && tcpmsg_close(mine) == 0 && tcpmsg_close(other) == 0 ? 0 : 2;
+}
+
+static void promise_9_two_threads_of_a_child_accept_at_once(void **state)
+{
+    (void)state;
+    tcpmsg_listener *listener = listen_at("127.0.0.1:0");
+    assert_int_equal(in_child(accept_twice, listener), 0);
+    tcpmsg_listener_close(listener);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +319,7 @@ int main(void)
         cmocka_unit_test(a_loop_takes_nothing_that_was_aborted_after_a_reset),
         cmocka_unit_test(a_shutdown_that_meets_the_end_tells_it),
         cmocka_unit_test(a_child_without_descriptors_has_no_door),
+        cmocka_unit_test(promise_9_two_threads_of_a_child_accept_at_once),
     };
     alarm(TEST_SECONDS);
     return cmocka_run_group_tests(tests, NULL, NULL);
