@@ -13,10 +13,11 @@
 
 #define SEEDS 256
 #define DESCRIPTORS 128
-#define RUNS_OF_A_PORT 2000
+#define PEERS_OF_A_PORT 2000
 
 static int listening = -1;
 static struct sockaddr_in here;
+static unsigned peers_here;
 static struct pollfd marked[DESCRIPTORS];
 
 const uint8_t *ground_bytes(uint8_t seed)
@@ -54,13 +55,13 @@ tcpmsg_framing take_framing(struct input *input, struct model *model)
     return framing;
 }
 
-/* A port serves many runs, but not so many that all of its peers' ports are in TIME-WAIT. */
+/* A port serves many peers, but not so many that all of their ports are in TIME-WAIT. */
 static void listen_again(void)
 {
-    static unsigned runs;
     socklen_t length = sizeof here;
-    if (runs++ % RUNS_OF_A_PORT != 0)
+    if (listening >= 0 && peers_here < PEERS_OF_A_PORT)
         return;
+    peers_here = 0;
     close(listening);
     here = (struct sockaddr_in){.sin_family = AF_INET};
     here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -79,6 +80,7 @@ void ground_pair(bool tcp, int *ours, int *peers)
         *peers = fds[1];
         return;
     }
+    peers_here++;
     *peers = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     MUST(*peers >= 0 && connect(*peers, (struct sockaddr *)&here, sizeof here) == 0);
     *ours = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
