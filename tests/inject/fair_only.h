@@ -40,7 +40,7 @@ static const struct {
     {"promise_9_after_the_peers_end", 1U << FOG},
     {"promise_9_a_reset_is_told", 1U << FOG},
     /* test_conn */
-    {"info_counts_messages_without_prefixes", 1U << DROPS},
+    {"info_counts_messages_without_prefixes", 1U << DROPS | 1U << FOG},
     {"timeouts_change_for_later_calls", 1U << DROPS | 1U << FOG},
     /* test_conn_out */
     {"a_sender_is_let_go", 1U << DROPS},
@@ -69,7 +69,7 @@ static const struct {
     {"promise_4_memory_follows_what_arrived", 1U << DROPS | 1U << FOG},
     {"promise_4_refused_at_the_prefix", 1U << FOG},
     /* test_loop_accept */
-    {"max_conns_is_the_most_there_are", 1U << STORM | 1U << DROPS},
+    {"max_conns_is_the_most_there_are", 1U << STORM | 1U << DROPS | 1U << FOG},
     {"promise_12_out_of_descriptors_it_rests_and_goes_on", 1U << STORM},
     /* test_loop_callbacks */
     {"in_on_drain", 1U << FOG},
@@ -84,6 +84,7 @@ static const struct {
     {"who_half_closes_gets_all_the_answers", 1U << FOG},
     {"a_reset_while_closing_is_told", 1U << FOG},
     /* test_loop_fair */
+    {"a_flood_does_not_keep_the_others_waiting", 1U << FOG},
     {"two_that_chatter_without_end_harm_nobody", 1U << DROPS | 1U << FOG},
     /* test_loop_hold */
     {"a_call_that_began_before_the_loop_had_it_does_not_wait", 1U << FOG},

@@ -33,10 +33,14 @@ enum weather weather(void)
     return forecast;
 }
 
+/* Scattered: with each tenth call, the same one of two that take turns would always fail. */
 bool in_fog(void)
 {
-    static atomic_uint turn;
-    return forecast == FOG && atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % 10 != 0;
+    static atomic_uint turns;
+    if (forecast != FOG)
+        return false;
+    uint32_t turn = atomic_fetch_add_explicit(&turns, 1, memory_order_relaxed);
+    return (turn * UINT32_C(2654435769) >> 16) % 10 != 0;
 }
 
 /* Megabytes in drops would take the kernel minutes. */
