@@ -3,6 +3,7 @@
 #include "ground.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -71,6 +72,22 @@ static void listen_again(void)
     MUST(getsockname(listening, (struct sockaddr *)&here, &length) == 0);
 }
 
+/* The fuzzer's own clock sends signals. */
+static void meet(int *ours, int *peers)
+{
+    int r;
+    *peers = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    MUST(*peers >= 0);
+    do
+        r = connect(*peers, (struct sockaddr *)&here, sizeof here);
+    while (r < 0 && errno == EINTR);
+    MUST(r == 0);
+    do
+        *ours = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    while (*ours < 0 && errno == EINTR);
+    MUST(*ours >= 0);
+}
+
 void ground_pair(bool tcp, int *ours, int *peers)
 {
     int fds[2], on = 1;
@@ -81,10 +98,8 @@ void ground_pair(bool tcp, int *ours, int *peers)
         return;
     }
     peers_here++;
-    *peers = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    MUST(*peers >= 0 && connect(*peers, (struct sockaddr *)&here, sizeof here) == 0);
-    *ours = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    MUST(*ours >= 0 && ioctl(*peers, FIONBIO, &on) == 0);
+    meet(ours, peers);
+    MUST(ioctl(*peers, FIONBIO, &on) == 0);
     MUST(setsockopt(*peers, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0);
 }
 
