@@ -7,7 +7,8 @@
  * "calls": the same with each system call and each error that its manual page documents; it is
  * for tests that bear that, and they have to pass.
  * Where TESTS_SWEEP_MS milliseconds are too few for one way to fail, as many of its points are
- * left out as must be, evenly; all of them when the test itself takes longer. TESTS_ONLY names the tests to run, sweep or not: "promise_8_*".
+ * left out as must be, evenly; all of them when the test itself takes longer. TESTS_ONLY names the
+ * tests to run, sweep or not: "promise_8_*".
  */
 #define _GNU_SOURCE
 #undef _FORTIFY_SOURCE /* it would make siglongjmp(3) our own __longjmp_chk */
