@@ -179,12 +179,21 @@ static bool is_bad(enum verdict verdict)
     return verdict > (of_calls ? WORKED : UNJUDGED);
 }
 
+static void tell(const struct CMUnitTest *test, const char *what, const char *more, int status)
+{
+    const struct injection *now = &shared->injection;
+    printf("%s, %s %ld%s (%s): %s %s (status %#x)\n", test->name, call_names[now->call], now->first,
+           now->count == 1 ? "" : " and all after it", strerror(now->error), what, more,
+           (unsigned)status);
+}
+
 /* One test, with one failure; 0 for none. */
 static enum verdict play(const struct group *group, const struct CMUnitTest *test, long first,
                          long count, bool quiet)
 {
     int status = 0;
     int output = memfd_create("output", MFD_CLOEXEC);
+    long slowest = shared->injection.slowest;
     shared->injection = (struct injection){
         .call = shared->injection.call,
         .error = shared->injection.error,
@@ -207,12 +216,14 @@ static enum verdict play(const struct group *group, const struct CMUnitTest *tes
     if ((verdict == LEFT || verdict == STUCK) && is_half_way(test->name))
         verdict = UNJUDGED;
     if (is_bad(verdict) || (first == 0 && verdict != WORKED)) {
-        printf("%s, %s %ld%s (%s): %s %s (status %#x)\n", test->name,
-               call_names[shared->injection.call], first, count == 1 ? "" : " and all after it",
-               strerror(shared->injection.error), verdicts[verdict], shared->text,
-               (unsigned)status);
+        tell(test, verdicts[verdict], shared->text, status);
         if (!quiet)
             show(output);
+    }
+    if (shared->injection.slowest > slowest) {
+        char ms[32];
+        snprintf(ms, sizeof ms, "%ld ms", shared->injection.slowest);
+        tell(test, "the next one waited longest so far,", ms, status);
     }
     close(output);
     return verdict;
