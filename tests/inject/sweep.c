@@ -230,6 +230,7 @@ static enum verdict play(const struct group *group, const struct CMUnitTest *tes
 }
 
 static int64_t way_ms, play_ms;
+static long ways, sampled, left_out;
 
 /* How far it is to the next one, so that there is time enough for as many of the rest. */
 static long stride(long done, int64_t took, long left, int64_t ms_left)
@@ -245,8 +246,13 @@ static long sweep_way(const struct group *group, const struct CMUnitTest *test, 
                       long span)
 {
     int64_t begun = now_ms();
-    long done = 0, shown = 0;
-    for (long first = play_ms > way_ms ? calls + 1 : 1; first <= calls;) {
+    long done = 0, shown = 0, skipped = 0, step;
+    ways += calls > 0;
+    if (play_ms > way_ms) {
+        left_out += calls > 0;
+        return 0;
+    }
+    for (long first = 1; first <= calls; first += step) {
         enum verdict verdict = play(group, test, first, span, shown >= 3);
         if (shared->injection.failed > 0) {
             counts[verdict]++;
@@ -254,8 +260,10 @@ static long sweep_way(const struct group *group, const struct CMUnitTest *test, 
             done++;
         }
         int64_t took = now_ms() - begun;
-        first += stride(done > 0 ? done : 1, took, calls - first, way_ms - took);
+        step = stride(done > 0 ? done : 1, took, calls - first, way_ms - took);
+        skipped += step - 1;
     }
+    sampled += skipped > 0;
     return done;
 }
 
@@ -302,7 +310,8 @@ static int sum_up(void)
         points += counts[i];
         bad += is_bad(i) ? counts[i] : 0;
     }
-    printf("swept: %ld calls, %ld points", calls_in_all, points);
+    printf("swept: %ld calls, %ld ways, %ld sampled, %ld left out, %ld points", calls_in_all, ways,
+           sampled, left_out, points);
     for (enum verdict i = 0; i < VERDICTS; i++)
         printf(", %ld %s", counts[i], verdicts[i]);
     if (of_calls)
