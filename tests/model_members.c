@@ -145,7 +145,10 @@ static ssize_t listen_once(struct side *side, bool waits)
     return length;
 }
 
-/* Says one message until it is taken, and listens meanwhile; false once either has ended. */
+/*
+ * Says one message until it is taken, and listens meanwhile; false once either has ended. Who has
+ * waited in vain hears all that there is: one message for each wait takes the peer half a minute.
+ */
 static bool say_one(struct side *side, uint32_t which)
 {
     ssize_t length = 0;
@@ -155,7 +158,9 @@ static bool say_one(struct side *side, uint32_t which)
         answer = tcpmsg_send(side->conn, side->memory, size, (int)dice_below(&side->dice, 4));
         side->steps++;
         if (answer != 0 || dice_chance(&side->dice, 50))
-            length = listen_once(side, false);
+            do
+                length = listen_once(side, false);
+            while (length >= 0 && answer == TCPMSG_ETIMEDOUT);
     } while (is_of_the_moment(answer) && (length >= 0 || is_of_the_moment(length)));
     ledger_said(&side->says, BY_CALLBACK, which, answer);
     return answer == 0 && (length >= 0 || is_of_the_moment(length));
