@@ -61,7 +61,7 @@ static void swap_all(struct seen *seen)
     if (atomic_exchange(&swapped, 1))
         return;
     for (int i = 0; i < OLD; i++) {
-        if (old_ones[i] == seen)
+        if (!old_ones[i] || old_ones[i] == seen) /* without memory they don't all come */
             continue;
         if (way->closes)
             (void)tcpmsg_close(old_ones[i]->conn);
