@@ -3,10 +3,12 @@
 #ifndef TESTS_FUZZ_INPUT_H
 #define TESTS_FUZZ_INPUT_H
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* What libFuzzer, or replay.c, calls. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -15,7 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define MUST(condition)                                                                            \
     do {                                                                                           \
         if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not so: %s (%m)\n", __FILE__, __LINE__, #condition);           \
+            fprintf(stderr, "%s:%d: not so: %s (%s)\n", __FILE__, __LINE__, #condition,            \
+                    strerror(errno));                                                              \
             abort();                                                                               \
         }                                                                                          \
     } while (0)
