@@ -89,8 +89,8 @@ static void *watch(void *unused)
 
 static pid_t tested;
 
-/* A test that fails in another thread than cmocka's exits. Each exit takes one of these off the list:
- * where none is left, the process is gone before it is judged. */
+/* A test that fails in another thread than cmocka's exits. Each exit takes one of these off the
+ * list: where none is left, the process is gone before it is judged. */
 #define EXITS_MOST 30
 
 static void at_exit(void)
@@ -206,7 +206,7 @@ static enum verdict play(const struct group *group, const struct CMUnitTest *tes
     shared->injection = (struct injection){
         .call = shared->injection.call,
         .error = shared->injection.error,
-        .slowest = shared->injection.slowest,
+        .slowest = slowest,
         .first = first,
         .count = count,
         .on = true,
@@ -256,9 +256,11 @@ static long sweep_way(const struct group *group, const struct CMUnitTest *test, 
 {
     int64_t begun = now_ms();
     long done = 0, shown = 0, skipped = 0, step;
-    ways += calls > 0;
+    if (calls == 0)
+        return 0;
+    ways++;
     if (play_ms > way_ms) {
-        left_out += calls > 0;
+        left_out++;
         return 0;
     }
     for (long first = 1; first <= calls; first += step) {
