@@ -144,7 +144,6 @@ static int try_unix(tm_dialer *dialer)
     case -EISCONN:
         return 1;
     case -EAGAIN:
-    case -EALREADY:
     case -EINPROGRESS:
         return tm_passed(dialer->deadline) ? fail_unix(dialer, ETIMEDOUT) : 0;
     default:

@@ -155,14 +155,29 @@ static int start_next(tm_race *race)
     return -1;
 }
 
-/* Takes an attempt that is ready out of those under way; its socket when it won, else -1. */
+/*
+ * How a connect went that poll(2) has something to say of. SO_ERROR alone could call a failed one
+ * well: Linux can say 0 for a moment yet when a router's refusal comes in. connect(2) is sure.
+ */
+static int outcome(int fd, const tm_sockaddr *address)
+{
+    int r = tm_socket_pending_error(fd);
+    if (r == 0)
+        r = tm_socket_connect(fd, address);
+    return r == -EISCONN ? 0 : r;
+}
+
+/* An attempt that is ready; its socket when it won, else -1: it has failed, or is under way yet. */
 static int finish(tm_race *race, size_t i)
 {
     int fd = race->fds[i].fd;
     size_t attempt = race->attempts[i];
+    int r = outcome(fd, &race->addresses.list[attempt]);
+    if (r == -EINPROGRESS)
+        return -1;
     race->fds[i] = race->fds[--race->open];
     race->attempts[i] = race->attempts[race->open];
-    return judge(race, fd, attempt, tm_socket_pending_error(fd)) ? fd : -1;
+    return judge(race, fd, attempt, r) ? fd : -1;
 }
 
 int tm_race_step(tm_race *race, int *fd, tm_sockaddr *peer)

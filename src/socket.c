@@ -132,10 +132,8 @@ int tm_socket_connect(int fd, const tm_sockaddr *address)
     /* Over loopback it is over when the call returns; the next one tells how it went. */
     if (r == -EINPROGRESS && address->u.any.sa_family != AF_UNIX)
         r = connect_once(fd, address);
-    if (r == -EALREADY)
-        r = -EINPROGRESS;
 #endif
-    return r;
+    return r == -EALREADY ? -EINPROGRESS : r;
 }
 
 int tm_socket_pending_error(int fd)

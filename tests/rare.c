@@ -36,8 +36,23 @@ void rare_fails(enum rare_call call, long what, int error, int after, int count)
     atomic_store(&plan.count, count);
 }
 
+static atomic_int connects;
+
+int rare_under_way(const struct rare *now)
+{
+    return now->call == RARE_connect && !now->behind && atomic_fetch_add(&connects, 1) % 2 == 1
+               ? EALREADY
+               : 0;
+}
+
+int rare_connects(void)
+{
+    return atomic_load(&connects);
+}
+
 int rare_over(void)
 {
+    atomic_store(&connects, 0);
     atomic_store(&plan.count, 0);
     atomic_store(&rarely, NULL);
     atomic_store(&rare_most, 0);

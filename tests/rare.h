@@ -55,6 +55,13 @@ extern int (*_Atomic rarely)(const struct rare *now);
 /* The next `count` calls of that name fail, `after` more; `what` is -1: any. */
 void rare_fails(enum rare_call call, long what, int error, int after, int count);
 
+/* A tale for `rarely`: over loopback a connect is over when it returns, and the library asks again
+ * at once; here that second one of each socket's is told that it is under way yet. */
+int rare_under_way(const struct rare *now);
+
+/* How many connects that tale has heard of. */
+int rare_connects(void);
+
 /* The most that one send moves; 0: as much as it likes. */
 extern atomic_size_t rare_most;
 

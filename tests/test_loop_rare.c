@@ -188,29 +188,19 @@ static void without_memory_the_last_message_of_all_is_lost(void **state)
     looper_finish(looper);
 }
 
-/* Connects seem to take their time, though over loopback they are made at once. */
-static int under_way(const struct rare *now)
-{
-    struct sockaddr_in peer;
-    socklen_t length = sizeof peer;
-    if (now->call != RARE_connect)
-        return 0;
-    return getpeername(now->fd, (struct sockaddr *)&peer, &length) == 0 ? EINPROGRESS : 0;
-}
-
 static int under_way_unwatched(const struct rare *now)
 {
     static atomic_int refused;
     if (now->call == RARE_epoll_ctl && !now->behind && now->what == EPOLL_CTL_ADD &&
         atomic_fetch_add(&refused, 1) == 0)
         return ENOMEM;
-    return under_way(now);
+    return rare_under_way(now);
 }
 
 static void an_attempt_that_took_its_time_is_heard_of(void **state)
 {
     (void)state;
-    static int (*const ways[])(const struct rare *now) = {under_way, under_way_unwatched};
+    static int (*const ways[])(const struct rare *now) = {rare_under_way, under_way_unwatched};
     for (size_t i = 0; i < COUNT(ways); i++) {
         struct looper *looper = looper_open(NULL);
         char address[TCPMSG_ADDRESS_MAX];

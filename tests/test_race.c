@@ -256,6 +256,28 @@ static void promise_11_no_answer_starts_the_next_after_a_delay(void **state)
     close_ports(&ports);
 }
 
+/* poll(2) can tell of a router's refusal before SO_ERROR does: without an answer nobody has won. */
+static void promise_11_an_event_before_the_answer_is_not_a_connection(void **state)
+{
+    (void)state;
+    struct run run;
+    struct crowd crowd;
+    char crowded[32];
+    int fd;
+    tm_sockaddr peer;
+    crowd_at_port(&crowd, crowded, sizeof crowded);
+    const tm_sockaddr address = v4(crowded);
+    begin(&run, &address, 1, crowded);
+    assert_int_equal(tm_race_step(&run.race, &fd, &peer), 0);
+    assert_int_equal(run.race.open, 1);
+    run.race.fds[0].revents = POLLERR;
+    assert_int_equal(tm_race_step(&run.race, &fd, &peer), 0);
+    assert_int_equal(fd, -1);
+    assert_int_equal(run.race.open, 1);
+    end(&run);
+    crowd_leaves(&crowd);
+}
+
 static void a_race_can_be_left_at_any_time(void **state)
 {
     (void)state;
@@ -350,6 +372,7 @@ int main(void)
         cmocka_unit_test(an_address_that_was_asked_for_is_not_repeated),
         cmocka_unit_test(promise_11_a_failure_starts_the_next_at_once),
         cmocka_unit_test(promise_11_no_answer_starts_the_next_after_a_delay),
+        cmocka_unit_test(promise_11_an_event_before_the_answer_is_not_a_connection),
         cmocka_unit_test(a_race_can_be_left_at_any_time),
         cmocka_unit_test(of_several_failures_the_one_that_says_most_is_told),
         cmocka_unit_test(an_interrupted_connect_is_one_under_way),

@@ -131,14 +131,17 @@ static void the_same_port_elsewhere_is_not_oneself(void **state)
     tcpmsg_listener_close(listener);
 }
 
-/* Connects seem to take their time, though over loopback they are made at once. */
-static int under_way(const struct rare *now)
+static int over_already(const struct rare *now)
 {
-    struct sockaddr_in peer;
-    socklen_t length = sizeof peer;
-    if (now->call != RARE_connect)
-        return 0;
-    return getpeername(now->fd, (struct sockaddr *)&peer, &length) == 0 ? EINPROGRESS : 0;
+    return now->call == RARE_connect && rare_connects() == 2 ? EISCONN : rare_under_way(now);
+}
+
+/* SO_ERROR knows nothing of what has become of the connect. */
+static int untold(const struct rare *now)
+{
+    if (now->call == RARE_getsockopt && now->behind && now->what == SO_ERROR)
+        *(int *)now->filled = 0;
+    return rare_under_way(now);
 }
 
 static void an_attempt_that_took_its_time_wins(void **state)
@@ -146,8 +149,11 @@ static void an_attempt_that_took_its_time_wins(void **state)
     (void)state;
     char address[TCPMSG_ADDRESS_MAX];
     tcpmsg_listener *listener = listen_at_a_free_port(address);
-    rarely = under_way;
-    expect_met(address, listener);
+    static int (*const tales[])(const struct rare *now) = {rare_under_way, over_already, untold};
+    for (size_t i = 0; i < COUNT(tales); i++) {
+        rarely = tales[i];
+        expect_met(address, listener);
+    }
     tcpmsg_listener_close(listener);
 }
 
@@ -157,11 +163,24 @@ static void an_attempt_that_took_its_time_fails(void **state)
     char address[TCPMSG_ADDRESS_MAX];
     tcpmsg_conn *conn = NO_CONN;
     tcpmsg_listener *listener = listen_at_a_free_port(address);
-    rarely = under_way;
+    rarely = rare_under_way;
     rare_fails(RARE_getsockopt, SO_ERROR, ECONNREFUSED, 0, 1);
     assert_code(tcpmsg_dial(&conn, address, NULL), TCPMSG_EREFUSED);
     assert_int_equal(rare_over(), 1);
     tcpmsg_listener_close(listener);
+}
+
+static void an_attempt_that_failed_never_wins(void **state)
+{
+    (void)state;
+    char address[TCPMSG_ADDRESS_MAX];
+    tcpmsg_conn *conn = NO_CONN;
+    tcpmsg_listener_close(listen_at_a_free_port(address));
+    rarely = untold;
+    assert_true(tcpmsg_dial(&conn, address, NULL) < 0);
+    assert_int_equal(rare_connects(), 3);
+    assert_ptr_equal(conn, NO_CONN);
+    rare_over();
 }
 
 static tm_sockaddr loopback(const char *address)
@@ -186,7 +205,7 @@ static void of_two_that_are_ready_one_wins(void **state)
     tm_sockaddr peer;
     list.list[0] = list.list[1] = loopback(address);
     assert_int_equal(tm_race_begin(&race, list, &settings, address, &story), 0);
-    rarely = under_way;
+    rarely = rare_under_way;
     assert_int_equal(tm_race_step(&race, &fd, &peer), 0);
     race.next_start = 0; /* the delay is over */
     assert_int_equal(tm_race_step(&race, &fd, &peer), 0);
@@ -212,6 +231,7 @@ int main(void)
         cmocka_unit_test(the_same_port_elsewhere_is_not_oneself),
         cmocka_unit_test(an_attempt_that_took_its_time_wins),
         cmocka_unit_test(an_attempt_that_took_its_time_fails),
+        cmocka_unit_test(an_attempt_that_failed_never_wins),
         cmocka_unit_test(of_two_that_are_ready_one_wins),
     };
     alarm(TEST_SECONDS);
