@@ -56,12 +56,32 @@ bool has_output(const struct end *end)
     return end->conn && tcpmsg_conn_events(end->conn) & POLLOUT;
 }
 
+/* How often the system has had no room for one more connection in TIME-WAIT; 0 where none tells. */
+static long time_waits_lost(void)
+{
+    char names[16 * KIB], counts[16 * KIB];
+    FILE *file = fopen("/proc/net/netstat", "r");
+    char *next_name = NULL, *next_count = NULL;
+    bool read = file && fgets(names, sizeof names, file) && fgets(counts, sizeof counts, file);
+    if (file)
+        fclose(file);
+    const char *name = read ? strtok_r(names, " \n", &next_name) : NULL;
+    const char *count = name ? strtok_r(counts, " \n", &next_count) : NULL;
+    while (name && count && strcmp(name, "TCPTimeWaitOverflow") != 0) {
+        name = strtok_r(NULL, " \n", &next_name);
+        count = strtok_r(NULL, " \n", &next_count);
+    }
+    return name && count ? strtol(count, NULL, 10) : 0;
+}
+
 bool may_be_reset(struct end *end)
 {
     if (!is_gone(end->other))
         return false;
     if (end->other->aborted && end->world->tcp)
         return true;
+    if (end->world->tcp && time_waits_lost() != end->world->time_waits_lost)
+        return true; /* tcp(7), tcp_max_tw_buckets: who closes last then is answered by a reset */
     bool in_haste = end->other->aborted || end->other->out.lossy; /* it did not drop what came */
     bool unread = end->out.count > 0 && (end->world->tcp || in_haste);
     return unread || end->tried_late || end->world->was_faulty;
@@ -176,6 +196,7 @@ void world_begin(struct world *world, uint64_t seed)
     world->small_buffers = dice_chance(&world->dice, 40);
     world->framing = framings[dice_below(&world->dice, framings_count)];
     world->linger_ms = one_of(&world->dice, lingers, COUNT(lingers));
+    world->time_waits_lost = world->tcp ? time_waits_lost() : 0;
     make_ends(world);
     faults_begin(&(struct faults){0});
     for (int i = 0; i < 2; i++)

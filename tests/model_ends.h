@@ -56,10 +56,11 @@ struct world {
     bool tcp;
     bool small_buffers;
     int linger_ms;
-    bool faulty;     /* a fault may be met now, */
-    bool was_faulty; /* ... or might have been before */
-    bool no_memory;  /* ... one that is answered with TCPMSG_ENOMEM */
-    size_t easy;     /* the longest message that so small steps still get through */
+    long time_waits_lost; /* by the whole system, until the round began */
+    bool faulty;          /* a fault may be met now, */
+    bool was_faulty;      /* ... or might have been before */
+    bool no_memory;       /* ... one that is answered with TCPMSG_ENOMEM */
+    size_t easy;          /* the longest message that so small steps still get through */
     uint64_t messages;
     long held_before;
     uint8_t *buffer;
