@@ -2,6 +2,7 @@
 /* A conversation in both directions at once over a socket that does the least it may. */
 #define _GNU_SOURCE
 #include "faults.h"
+#include "guest.h"
 #include "peer.h"
 
 #include <errno.h>
@@ -248,6 +249,6 @@ int main(void)
         cmocka_unit_test(the_systems_errors_are_told),
         cmocka_unit_test(promise_1_no_buffers_is_then_or_never),
     };
-    alarm(TEST_SECONDS);
+    alarm(under_valgrind() ? 5 * TEST_SECONDS : TEST_SECONDS);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
