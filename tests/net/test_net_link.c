@@ -5,6 +5,7 @@
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -153,9 +154,29 @@ static void expect_it_stays(tcpmsg_conn *conn, ssize_t answer)
     assert_true(now_ms() - began < BOUND_MS);
 }
 
+static bool has_ended(void *conn)
+{
+    return tcpmsg_conn_why(conn)[0] != '\0';
+}
+
+/* Who is not told at all would wait for ever: what the system knows of it then helps more. */
+static void expect_an_end(tcpmsg_conn *conn, const char *who)
+{
+    tcpmsg_info info;
+    if (eventually(has_ended, conn))
+        return;
+    assert_int_equal(tcpmsg_conn_info(conn, &info, sizeof info), 0);
+    fail_msg("the %s is not told: %s, unsent %llu, unacknowledged %llu, sent again %llu, events %d",
+             who, info.tcp_state, (unsigned long long)info.unsent_bytes,
+             (unsigned long long)info.unacked_bytes, (unsigned long long)info.retransmits,
+             wait_events(tcpmsg_conn_fd(conn), POLLIN | POLLOUT, 0));
+}
+
 static void finish_blocking(struct scene *scene, const struct loss *loss, int64_t began)
 {
     for (int i = 0; i < 2; i++) {
+        expect_an_end(scene->from[i], "sender");
+        expect_an_end(scene->to[i], "receiver");
         ssize_t sent = call_finish(&scene->sending[i]);
         expect_told(loss, began, i == TO_THERE ? "sender here" : "sender there", true, sent);
         ssize_t received = call_finish(&scene->receiving[i]);
@@ -184,6 +205,7 @@ static void lose(const struct loss *loss)
 {
     struct scene *scene = begin(&impatient);
     int64_t began = now_ms();
+    print_message("%s:\n", loss->what);
     cable_set(&loss->cable);
     if (loss->command)
         net_ip(loss->place, loss->command);
