@@ -60,7 +60,7 @@ bool has_output(const struct end *end)
 static long time_waits_lost(void)
 {
     char names[16 * KIB], counts[16 * KIB];
-    FILE *file = fopen("/proc/net/netstat", "r");
+    FILE *file = fopen("/proc/net/netstat", "re");
     char *next_name = NULL, *next_count = NULL;
     bool read = file && fgets(names, sizeof names, file) && fgets(counts, sizeof counts, file);
     if (file)
@@ -74,17 +74,21 @@ static long time_waits_lost(void)
     return name && count ? strtol(count, NULL, 10) : 0;
 }
 
+/* tcp(7), tcp_max_tw_buckets: who closes last then is answered by a reset. */
+static bool time_waits_were_lost(const struct world *world)
+{
+    return world->tcp && time_waits_lost() != world->time_waits_lost;
+}
+
 bool may_be_reset(struct end *end)
 {
     if (!is_gone(end->other))
         return false;
     if (end->other->aborted && end->world->tcp)
         return true;
-    if (end->world->tcp && time_waits_lost() != end->world->time_waits_lost)
-        return true; /* tcp(7), tcp_max_tw_buckets: who closes last then is answered by a reset */
     bool in_haste = end->other->aborted || end->other->out.lossy; /* it did not drop what came */
     bool unread = end->out.count > 0 && (end->world->tcp || in_haste);
-    return unread || end->tried_late || end->world->was_faulty;
+    return unread || end->tried_late || end->world->was_faulty || time_waits_were_lost(end->world);
 }
 
 bool must_be_here(struct end *end)

@@ -256,18 +256,27 @@ static void promise_11_no_answer_starts_the_next_after_a_delay(void **state)
     close_ports(&ports);
 }
 
+/* At an address that gives no answer, so many times. */
+static void begin_at_crowd(struct run *run, struct crowd *crowd, size_t count)
+{
+    tm_sockaddr addresses[3];
+    char crowded[32];
+    assert_true(count <= COUNT(addresses));
+    crowd_at_port(crowd, crowded, sizeof crowded);
+    for (size_t i = 0; i < count; i++)
+        addresses[i] = v4(crowded);
+    begin(run, addresses, count, "name:1");
+}
+
 /* poll(2) can tell of a router's refusal before SO_ERROR does: without an answer nobody has won. */
 static void promise_11_an_event_before_the_answer_is_not_a_connection(void **state)
 {
     (void)state;
     struct run run;
     struct crowd crowd;
-    char crowded[32];
     int fd;
     tm_sockaddr peer;
-    crowd_at_port(&crowd, crowded, sizeof crowded);
-    const tm_sockaddr address = v4(crowded);
-    begin(&run, &address, 1, crowded);
+    begin_at_crowd(&run, &crowd, 1);
     assert_int_equal(tm_race_step(&run.race, &fd, &peer), 0);
     assert_int_equal(run.race.open, 1);
     run.race.fds[0].revents = POLLERR;
@@ -281,15 +290,13 @@ static void promise_11_an_event_before_the_answer_is_not_a_connection(void **sta
 static void a_race_can_be_left_at_any_time(void **state)
 {
     (void)state;
+    enum { ADDRESSES = 3 };
     struct run run;
     struct crowd crowd;
-    char crowded[32];
     int fd;
     tm_sockaddr peer;
-    crowd_at_port(&crowd, crowded, sizeof crowded);
-    const tm_sockaddr addresses[] = {v4(crowded), v4(crowded), v4(crowded)};
-    begin(&run, addresses, COUNT(addresses), "name:1");
-    for (size_t i = 1; i <= COUNT(addresses); i++) {
+    begin_at_crowd(&run, &crowd, ADDRESSES);
+    for (size_t i = 1; i <= ADDRESSES; i++) {
         assert_int_equal(tm_race_step(&run.race, &fd, &peer), 0);
         assert_int_equal(run.race.open, i);
         run.race.next_start = 0;
