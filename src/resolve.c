@@ -61,7 +61,8 @@ static int conclude(tm_addresses *out, int answer, struct addrinfo *found, const
         return TCPMSG_ERESOLVE;
     }
     int r = copy_found(out, found);
-    freeaddrinfo(found);
+    if (found) /* not every libc takes NULL for nothing */
+        freeaddrinfo(found);
     if (r == 0 && out->count == 0) {
         free(out->list);
         r = TCPMSG_ERESOLVE;

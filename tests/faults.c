@@ -94,7 +94,7 @@ static struct msghdr cut(const struct msghdr *header, struct iovec *parts)
         left = 1 + (size_t)rand_r(&seed) % left;
     shorter.msg_iov = parts;
     shorter.msg_iovlen = 0;
-    for (size_t i = 0; i < header->msg_iovlen && left > 0; i++) {
+    for (size_t i = 0; i < (size_t)header->msg_iovlen && left > 0; i++) {
         struct iovec part = header->msg_iov[i];
         if (part.iov_len > left)
             part.iov_len = left;
@@ -107,7 +107,7 @@ static struct msghdr cut(const struct msghdr *header, struct iovec *parts)
 static void count_into(const struct msghdr *header, ssize_t got)
 {
     uintptr_t first = (uintptr_t)faults.into, end = first + faults.into_size;
-    for (size_t i = 0; i < header->msg_iovlen && got > 0; i++) {
+    for (size_t i = 0; i < (size_t)header->msg_iovlen && got > 0; i++) {
         uintptr_t base = (uintptr_t)header->msg_iov[i].iov_base;
         size_t length = header->msg_iov[i].iov_len;
         if (length > (size_t)got)

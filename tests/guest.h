@@ -22,7 +22,8 @@ void small_output(struct seen *seen);
 /* Writes it in pieces, half-closes, and has the same bytes back, and then a clean end. */
 void expect_echo(int raw, const struct wire *wire, size_t piece);
 
-/* The allocator's view, of every thread; nothing under a sanitizer. */
+/* The allocator's view, of every thread; nothing under a sanitizer, and where there is no
+ * mallinfo2(3). */
 size_t allocated_bytes(void);
 
 /* As many descriptors as the system lets this process have; returns their number. */

@@ -139,7 +139,13 @@ ANSWERING(getaddrinfo,
 ANSWERING(pthread_condattr_setclock, (pthread_condattr_t * attributes, clockid_t clock),
           (attributes, clock), NULL)
 
-/* By glibc's names for files of any size. */
+/* By glibc's names for files of any size, which others give no other one. */
+#ifndef __GLIBC__
+#define __real_fcntl64 __real_fcntl
+#define __wrap_fcntl64 __wrap_fcntl
+#define __real_lstat64 __real_lstat
+#define __wrap_lstat64 __wrap_lstat
+#endif
 RARELY(int, lstat64, lstat, (const char *path, struct stat *file), (path, file), -1, -1, file)
 
 ssize_t __real_send(int fd, const void *bytes, size_t count, int flags);

@@ -72,7 +72,7 @@ static void a_mapped_IPv4_address_is_an_IPv4_address(void **state)
     (void)state;
     expect_text(v6("::ffff:192.0.2.1", 7, 0), "192.0.2.1:7");
     expect_text(v6("0:0:1::1", 7, 0), "[0:0:1::1]:7");
-    expect_text(v6("0:0:1:0:0:ffff:c000:201", 7, 0), "[::1:0:0:ffff:c000:201]:7");
+    expect_text(v6("0:0:1:2:0:ffff:c000:201", 7, 0), "[::1:2:0:ffff:c000:201]:7");
 }
 
 static void unix_paths_and_names(void **state)

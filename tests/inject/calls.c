@@ -317,7 +317,8 @@ static struct msghdr drop_of_parts(int fd, const struct msghdr *message, struct 
 {
     struct msghdr drop = *message;
     size_t i = 0;
-    while (weather() == DROPS && i + 1 < message->msg_iovlen && message->msg_iov[i].iov_len == 0)
+    while (weather() == DROPS && i + 1 < (size_t)message->msg_iovlen &&
+           message->msg_iov[i].iov_len == 0)
         i++;
     if (weather() == DROPS && message->msg_iovlen > 0) {
         *part =
