@@ -8,7 +8,6 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SECOND INT64_C(1000000000)
@@ -16,7 +15,10 @@
 /* Sleeps while the word has the value, till somebody wakes it, a signal, or the deadline. */
 static void sleep_on(atomic_uint *word, unsigned value, int64_t deadline)
 {
-    struct timespec until = {.tv_sec = (time_t)(deadline / SECOND), .tv_nsec = deadline % SECOND};
+    /* The kernel's timespec, which stays as it is where time_t grows to 64 bits. */
+    const struct {
+        __kernel_long_t sec, nsec;
+    } until = {(__kernel_long_t)(deadline / SECOND), (__kernel_long_t)(deadline % SECOND)};
     /* futex(2): with a bit set the time is absolute, by CLOCK_MONOTONIC. */
     syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, value,
             deadline == TM_FOREVER ? NULL : &until, NULL, FUTEX_BITSET_MATCH_ANY);

@@ -75,13 +75,13 @@ static void check_parts(const tcpmsg_framing *framing, const uint8_t *prefix, si
     free(row);
 }
 
-static void check_length(const tcpmsg_framing *framing, const struct model *model, uint64_t length)
+static void check_length(const tcpmsg_framing *framing, const struct model *model, size_t length)
 {
     uint8_t prefix[TCPMSG_PREFIX_MAX], before[TCPMSG_PREFIX_MAX], wanted[TCPMSG_PREFIX_MAX];
     memset(prefix, 0xa5, sizeof prefix);
     memcpy(before, prefix, sizeof before);
     int size = model_encode(model, length, wanted);
-    MUST(tcpmsg_frame_encode(framing, (size_t)length, prefix) == size);
+    MUST(tcpmsg_frame_encode(framing, length, prefix) == size);
     size_t written = size > 0 ? (size_t)size : 0;
     MUST(memcmp(prefix, wanted, written) == 0);
     MUST(memcmp(prefix + written, before, sizeof prefix - written) == 0);
@@ -183,7 +183,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     unsigned limit = take(&input), cut = take(&input);
     unsigned length_bytes = take(&input) % 9;
-    check_length(&framing, &model, take_wide(&input, length_bytes));
+    check_length(&framing, &model, (size_t)take_wide(&input, length_bytes));
 
     /* Under a limit, as a connection's: 0 is none. */
     MUST(tm_codec_make(&codec, &framing) == 0 && codec.most == model.most);

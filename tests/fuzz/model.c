@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "model.h"
 
+#include <stdint.h>
+
 #include <tcpmsg/error.h>
 
 bool model_make(struct model *model, const tcpmsg_framing *framing)
@@ -24,6 +26,7 @@ bool model_make(struct model *model, const tcpmsg_framing *framing)
     model->most = model->width == 8 || model->width == 0 ? INT64_MAX : said - 1;
     if (model->counts && model->width < 8)
         model->most -= model->width;
+    model_limit(model, PTRDIFF_MAX);
     return known && !(model->width == 0 && model->counts);
 }
 

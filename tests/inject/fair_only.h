@@ -100,6 +100,8 @@ static const struct {
     {"promise_8_dontwait_receive_releases", 1U << DROPS | 1U << FOG},
     {"promise_8_receive_of_a_part_releases", 1U << DROPS | 1U << FOG},
     {"promise_8_an_early_end_is_finished_later", 1U << FOG},
+    /* test_mutex */
+    {"a_wait_sleeps_until_its_deadline", 1U << STORM},
     /* test_nomem */
     {"promise_1_no_memory_for_good", 1U << DROPS | 1U << FOG},
     {"promise_1_no_memory_once", 1U << DROPS | 1U << FOG},
