@@ -8,7 +8,8 @@
 
 #include "support.h"
 
-enum { REST_MS = 50, FEW = 10 };
+/* An end that lingers looks as often as each 20 ms, for as long as a test watches it. */
+enum { REST_MS = 50, FEW = 20 };
 
 static atomic_long made;
 

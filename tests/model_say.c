@@ -60,14 +60,18 @@ static bool may_be_full(const struct end *end)
     return end->world->tcp || end->world->faulty || end->out.count > 0;
 }
 
-/* One that waits for long must be certain of room for so much. */
+/*
+ * One that waits for long must be certain of room for so much. What faults have cut up takes room
+ * for its crumbs, by the hundred bytes for one; with nothing under way there are none.
+ */
 static bool may_wait(const struct end *end, size_t length)
 {
+    bool crumbs = end->world->was_faulty && end->out.count > 0;
     size_t waiting = end->out.bytes + 64 * end->out.count;
     bool patient = end->send_ms == TCPMSG_NO_LIMIT || end->send_ms > 1000;
     return !patient || is_gone(end->other) ||
            (waiting < 8 * KIB && length < 8 * KIB && !end->world->small_buffers &&
-            !end->world->faulty);
+            !end->world->faulty && !crumbs);
 }
 
 /* What stays, or ended the sending before anybody was told. */

@@ -260,10 +260,10 @@ static void a_server_that_only_answers_never_meets_eagain(void **state)
         assert_code(seen_end(seen), TCPMSG_EOF);
         assert_int_equal(atomic_load(&seen->refused), 0);
         assert_int_equal(atomic_load(&seen->drains), 0);
-        if (!SANITIZED && !under_valgrind())
-            assert_true(stuck < before + 4 * MIB && after < before + 4 * MIB);
         print_message("resident: %zu, stuck %zu, after %zu KiB\n", before / KIB, stuck / KIB,
                       after / KIB);
+        if (!SANITIZED && !under_valgrind()) /* of 200 MiB; the pool alone keeps two */
+            assert_true(stuck < before + 8 * MIB && after < before + 8 * MIB);
         close(raw);
         wire_free(&flow.block);
         looper_finish(looper);

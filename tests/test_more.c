@@ -222,6 +222,26 @@ static void promise_8_more_with_a_giant_keeps_the_order(void **state)
     wire_free(&accepted);
 }
 
+/* More follows, and yet nothing is left that could wait for it. */
+static void a_message_of_full_segments_leaves_at_once(void **state)
+{
+    (void)state;
+    tcpmsg_conn *conn;
+    struct reader reader = {0};
+    struct wire wire = {0};
+    pair(&conn, &reader.fd, NULL);
+    wire_add_filled(&wire, NULL, 2 * SEGMENT - 4, 1);
+    reader_start(&reader, reader.fd);
+    assert_int_equal(tcpmsg_send(conn, wire.bytes + 4, wire.count - 4, TCPMSG_MORE), 0);
+    assert_int_equal(tcpmsg_conn_events(conn), POLLIN);
+    assert_int_equal(tcpmsg_close(conn), 0);
+    reader_finish(&reader);
+    assert_true(wire_equal(&reader.got, &wire));
+    close(reader.fd);
+    wire_free(&reader.got);
+    wire_free(&wire);
+}
+
 /* How many segments with data this socket has received. */
 static unsigned segments_in(int raw)
 {
@@ -299,6 +319,7 @@ int main(void)
         cmocka_unit_test(promise_8_abort_releases_nothing),
         cmocka_unit_test(promise_8_full_64_kib_release),
         cmocka_unit_test(promise_8_more_with_a_giant_keeps_the_order),
+        cmocka_unit_test(a_message_of_full_segments_leaves_at_once),
         cmocka_unit_test(prefix_and_payload_leave_in_one_segment),
         cmocka_unit_test(promise_8_an_early_end_is_finished_later),
     };

@@ -97,6 +97,7 @@ static const struct {
     {"promise_8_flush_releases", 1U << DROPS},
     {"prefix_and_payload_leave_in_one_segment", 1U << DROPS},
     {"a_large_messages_last_bytes_are_held_back", 1U << DROPS},
+    {"a_message_of_full_segments_leaves_at_once", 1U << DROPS},
     {"promise_8_dontwait_receive_releases", 1U << DROPS | 1U << FOG},
     {"promise_8_receive_of_a_part_releases", 1U << DROPS | 1U << FOG},
     {"promise_8_an_early_end_is_finished_later", 1U << FOG},
