@@ -51,15 +51,25 @@ int tcpmsg_conn_set_timeouts(tcpmsg_conn *conn, int send_ms, int recv_ms)
     return 0;
 }
 
-/* With the socket's own answer, unless it is closed or was reset by an abort. */
+/* The socket, with the sending lock, unless it is closed or was reset by an abort: then -1. */
+static int hold_socket(const tcpmsg_conn *conn)
+{
+    tm_mutex_lock(&writable(conn)->out.lock);
+    return conn->out.error == TCPMSG_ECANCELED ? -1 : conn->fd;
+}
+
+static void leave_socket(const tcpmsg_conn *conn)
+{
+    tm_mutex_unlock(&writable(conn)->out.lock);
+}
+
+/* What the socket itself answers. */
 static int ask_socket(const tcpmsg_conn *conn, int (*ask)(int fd, tm_sockaddr *address),
                       tm_sockaddr *address)
 {
-    tm_mutex *lock = &writable(conn)->out.lock;
-    tm_mutex_lock(lock);
-    bool gone = conn->fd < 0 || conn->out.error == TCPMSG_ECANCELED;
-    int r = gone ? -1 : ask(conn->fd, address);
-    tm_mutex_unlock(lock);
+    int fd = hold_socket(conn);
+    int r = fd < 0 ? -1 : ask(fd, address);
+    leave_socket(conn);
     return r < 0 ? TCPMSG_ECANCELED : 0;
 }
 
@@ -83,6 +93,25 @@ int tcpmsg_conn_peer(const tcpmsg_conn *conn, char *text, size_t size)
     else
         r = ask_socket(conn, tm_socket_peer, &address);
     return r < 0 ? r : tm_sockaddr_print(&address, text, size);
+}
+
+int tcpmsg_conn_credentials(const tcpmsg_conn *conn, uid_t *uid, gid_t *gid, pid_t *pid)
+{
+    tm_credentials peer = {0};
+    if (!conn || conn->tcp)
+        return TCPMSG_EINVAL;
+    int fd = hold_socket(conn);
+    int r = fd < 0 ? 0 : tm_socket_credentials(fd, &peer);
+    leave_socket(conn);
+    if (fd < 0 || r < 0)
+        return fd < 0 ? TCPMSG_ECANCELED : TCPMSG_EINVAL;
+    if (uid)
+        *uid = peer.uid;
+    if (gid)
+        *gid = peer.gid;
+    if (pid)
+        *pid = peer.pid;
+    return 0;
 }
 
 static void ask_tcp(tcpmsg_conn *conn, tcpmsg_info *info)

@@ -60,6 +60,14 @@ int tm_socket_reset(int fd);      /* both directions end at once; TCP: the peer 
 int tm_socket_local(int fd, tm_sockaddr *address);
 int tm_socket_peer(int fd, tm_sockaddr *address);
 
+/* Of a Unix socket: who was there when it was connected; a pid of -1 where nobody tells. */
+typedef struct tm_credentials {
+    uid_t uid;
+    gid_t gid;
+    pid_t pid;
+} tm_credentials;
+int tm_socket_credentials(int fd, tm_credentials *of);
+
 enum tm_socket_kind { TM_SOCKET_CONNECTED, TM_SOCKET_LISTENING, TM_SOCKET_OTHER };
 enum tm_socket_kind tm_socket_kind(int fd);
 

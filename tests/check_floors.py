@@ -11,21 +11,22 @@ import sys
 
 FLOORS = [
     {
-        'buffer', 'bytes', 'error', 'frame', 'guess', 'hints', 'message', 'options', 'settings',
-        'story', 'timers', 'version',
+        'buffer', 'bytes', 'error', 'frame', 'guess', 'hints', 'message',
+        'options', 'settings', 'story', 'timers', 'version',
     },
     {
-        'address', 'clock', 'mutex', 'outbox', 'poller', 'poller_epoll', 'poller_poll', 'pool',
-        'resolve', 'socket', 'socket_nap', 'wake', 'worker',
+        'address', 'clock', 'mutex', 'outbox', 'poller', 'poller_epoll', 'poller_poll',
+        'pool', 'resolve', 'socket', 'socket_info', 'socket_nap', 'wake', 'worker',
     },
     {
-        'conn', 'conn_close', 'conn_in', 'conn_info', 'conn_kept', 'conn_out', 'conn_recv',
-        'conn_send', 'conn_wait', 'conn_why', 'conn_write',
+        'conn', 'conn_close', 'conn_in', 'conn_info', 'conn_kept', 'conn_out',
+        'conn_recv', 'conn_send', 'conn_wait', 'conn_why', 'conn_write',
     },
     {'accept', 'dial', 'dialer', 'listen', 'listener', 'listener_unix', 'race'},
     {
         'loop', 'loop_accept', 'loop_add', 'loop_budget', 'loop_calls', 'loop_dial', 'loop_end',
-        'loop_in', 'loop_member', 'loop_options', 'loop_thread', 'loop_time',
+        'loop_in', 'loop_member', 'loop_options', 'loop_thread',
+        'loop_time',
     },
 ]
 
@@ -45,6 +46,7 @@ WAKE_CALLS = {'eventfd', 'pipe', 'pipe2'} | STREAM_CALLS
 EPOLL_CALLS = {'epoll_create1', 'epoll_ctl', 'epoll_wait'}
 SEAMS = {
     'socket': SOCKET_CALLS | STREAM_CALLS,
+    'socket_info': SOCKET_CALLS,
     'socket_nap': SOCKET_CALLS,
     'wake': WAKE_CALLS,
     'poller_poll': {'poll'},

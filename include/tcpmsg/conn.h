@@ -138,6 +138,14 @@ TCPMSG_API int tcpmsg_conn_local(const tcpmsg_conn *conn, char *text, size_t siz
 TCPMSG_API int tcpmsg_conn_peer(const tcpmsg_conn *conn, char *text, size_t size);
 
 /*
+ * Of a connection over a Unix socket: the user, the group and the process at the other end, as they
+ * were when it was connected, or began to listen (SO_PEERCRED, unix(7)); a pid of -1 where the
+ * system does not tell. Any of the three may be NULL. Returns 0, TCPMSG_EINVAL when conn is no
+ * Unix connection, or ECANCELED when the socket is gone.
+ */
+TCPMSG_API int tcpmsg_conn_credentials(const tcpmsg_conn *conn, uid_t *uid, gid_t *gid, pid_t *pid);
+
+/*
  * Why the first direction that ended has ended, in a sentence for a person, with the numbers; ""
  * until then. Written once; valid as long as conn. A shutdown of our own is no story.
  */
