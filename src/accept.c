@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "conn.h"
+#include "conn_client.h"
 #include "error.h"
 #include "listener.h"
 #include "socket.h"
@@ -45,6 +46,7 @@ void tm_accept_own(tcpmsg_listener *listener, tcpmsg_conn *conn, int fd, const t
         tm_waiting_of(conn)->naps = TM_NAPS_WORK;
     if (conn->tcp && !listener->tuned)
         tm_socket_tune(fd, listener->settings);
+    tm_client_await(conn);
 }
 
 /* Waits for a connection, or with `rest` for better times; an abort ends both. */

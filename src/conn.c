@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "conn_client.h"
 #include "error.h"
 
 #define READ_FIRST ((size_t)16 << 10)
@@ -36,11 +37,14 @@ static void destroy_waiting(tm_waiting *waiting)
     tm_condition_destroy(&waiting->out_turn);
 }
 
-/* Its keeper's room is behind it, then, where they are needed, a tm_waiting and a tm_peer_v6. */
+/* Its keeper's room is behind it, then, where they are needed, a tm_waiting, a tm_client and a
+ * tm_peer_v6. */
 static tcpmsg_conn *make(tm_settings *settings, bool waits, bool v6_room)
 {
     size_t size = sizeof(tcpmsg_conn) + TM_KEPT_SIZE;
-    size += (waits ? sizeof(tm_waiting) : 0) + (v6_room ? sizeof(tm_peer_v6) : 0);
+    size += waits ? sizeof(tm_waiting) : 0;
+    size += settings->proxy_protocol ? sizeof(tm_client) : 0;
+    size += v6_room ? sizeof(tm_peer_v6) : 0;
     tcpmsg_conn *conn = calloc(1, size);
     if (!conn)
         return NULL;
@@ -79,10 +83,16 @@ tcpmsg_conn *tm_conn_make_kept(tm_settings *settings, tm_keeper *keeper, bool v6
     return conn;
 }
 
-static tm_peer_v6 *peer_v6(const tcpmsg_conn *conn)
+tm_client *tm_client_of(const tcpmsg_conn *conn)
 {
     char *behind = (char *)tm_waiting_of(conn);
-    return (tm_peer_v6 *)(behind + (conn->waits ? sizeof(tm_waiting) : 0));
+    return (tm_client *)(behind + conn->waits * sizeof(tm_waiting));
+}
+
+static tm_peer_v6 *peer_v6(const tcpmsg_conn *conn)
+{
+    char *behind = (char *)tm_client_of(conn);
+    return (tm_peer_v6 *)(behind + (conn->settings->proxy_protocol ? sizeof(tm_client) : 0));
 }
 
 static void remember_peer(tcpmsg_conn *conn, const tm_sockaddr *peer)
@@ -139,6 +149,7 @@ void tm_conn_let_go(tcpmsg_conn *conn)
     tm_outbox_free(&conn->out.box);
     tm_buffer_free(&conn->in.buffer);
     tm_conn_free_story(conn);
+    tm_client_free(conn);
     tm_settings_unref(conn->settings);
     free(conn);
 }
@@ -162,6 +173,7 @@ static int attach(tcpmsg_conn **out, int fd, tm_settings *settings, tm_story *st
     tm_conn_own(conn, fd, &peer);
     if (conn->tcp)
         tm_socket_tune(fd, settings);
+    tm_client_await(conn);
     *out = conn;
     return 0;
 }

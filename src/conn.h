@@ -98,14 +98,15 @@ typedef struct tm_keeper {
 struct tcpmsg_conn {
     atomic_uint refs;
     int fd;
-    pid_t maker; /* the process: a forked child only lets go */
-    bool tcp;
-    bool waits;          /* its calls may: it has a tm_waiting */
-    bool v6_room;        /* it has a tm_peer_v6 */
-    bool v6;             /* ... and the peer's address is there */
-    bool why_copied;     /* set by who told it, read at the end of all */
-    atomic_bool closing; /* somebody called close; changes under the sending lock */
-    in_port_t peer_port; /* of a TCP connection: the system forgets it */
+    pid_t maker;               /* the process: a forked child only lets go */
+    bool tcp : 1;              /* these four are set before another thread knows it */
+    bool waits : 1;            /* its calls may: it has a tm_waiting */
+    bool v6_room : 1;          /* it has a tm_peer_v6 */
+    bool v6 : 1;               /* ... and the peer's address is there */
+    atomic_bool awaits_client; /* a proxy's header comes first */
+    bool why_copied;           /* set by who told it, read at the end of all */
+    atomic_bool closing;       /* somebody called close; changes under the sending lock */
+    in_port_t peer_port;       /* of a TCP connection: the system forgets it */
     struct in_addr peer_v4;
     atomic_int send_timeout_ms;
     atomic_int os_error;

@@ -74,6 +74,9 @@ static inline void tm_in_count(tm_in *in, size_t length)
  */
 ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive);
 
+/* Behind a proxy, without waiting: 0 when its client is known; TCPMSG_EAGAIN, or what recv says. */
+int tm_in_meet(tcpmsg_conn *conn);
+
 /* Hands out the whole message at the buffer's head; its length, or TCPMSG_EBUFSIZE. */
 static inline ssize_t tm_in_deliver(tcpmsg_conn *conn, const tm_receive *receive,
                                     const tm_head *head)

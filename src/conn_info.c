@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "conn.h"
+#include "conn_client.h"
+#include "conn_in.h"
 
 #include <string.h>
 
@@ -82,13 +84,31 @@ int tcpmsg_conn_local(const tcpmsg_conn *conn, char *text, size_t size)
     return r < 0 ? r : tm_sockaddr_print(&address, text, size);
 }
 
+/* Of a loop's own connection nobody else reads. */
+static bool meets_client(const tcpmsg_conn *conn)
+{
+    return conn->waits && tm_in_meet(writable(conn)) == 0;
+}
+
+/* A proxy has named one. */
+static bool has_client(const tcpmsg_conn *conn)
+{
+    if (!conn->settings->proxy_protocol || conn->awaits_client)
+        return false; /* it may be written just now */
+    return tm_client_of(conn)->address.length > 0;
+}
+
 int tcpmsg_conn_peer(const tcpmsg_conn *conn, char *text, size_t size)
 {
     tm_sockaddr address;
     if (!conn || !text)
         return TCPMSG_EINVAL;
     int r = 0;
-    if (conn->tcp)
+    if (conn->awaits_client && !meets_client(conn) && !conn->in.error)
+        return TCPMSG_EAGAIN; /* the proxy's own would be taken for the client's */
+    if (has_client(conn))
+        address = tm_client_of(conn)->address;
+    else if (conn->tcp)
         tm_conn_peer(conn, &address);
     else
         r = ask_socket(conn, tm_socket_peer, &address);

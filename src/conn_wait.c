@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "conn_client.h"
 #include "conn_in.h"
 
 #include <errno.h>
@@ -53,6 +54,8 @@ static int end_of_stream(tcpmsg_conn *conn, const tm_receive *receive, ssize_t a
     int met = tm_out_error_met(conn);
     if (met != 0 && met != TCPMSG_ECANCELED)
         return end_here(conn, receive, met);
+    if (conn->awaits_client)
+        return end_here(conn, receive, tm_client_end(conn));
     bool inside = tm_buffer_len(&conn->in.buffer) > 0;
     return end_here(conn, receive, inside ? TCPMSG_ETRUNCATED : TCPMSG_EOF);
 }
@@ -117,11 +120,10 @@ static void begin_to_read(tcpmsg_conn *conn, tm_receive *receive, bool *drained)
 static bool message_is_late(tcpmsg_conn *conn)
 {
     tm_in *in = &conn->in;
-    if (conn->settings->message_timeout_ms == TCPMSG_NO_LIMIT || tm_buffer_len(&in->buffer) == 0)
-        return false;
-    if (in->message_limit == 0)
-        in->message_limit = tm_deadline(conn->settings->message_timeout_ms);
-    return tm_passed(in->message_limit);
+    int ms = conn->settings->message_timeout_ms;
+    if (in->message_limit == 0 && ms != TCPMSG_NO_LIMIT && tm_buffer_len(&in->buffer) > 0)
+        in->message_limit = tm_deadline(ms);
+    return in->message_limit != 0 && tm_passed(in->message_limit);
 }
 
 static bool may_spin(tcpmsg_conn *conn, tm_receive *receive)
@@ -178,11 +180,30 @@ static int after_read(tcpmsg_conn *conn, tm_receive *receive, ssize_t n)
     return 0;
 }
 
+/* With the turn: until it is known whose connection it is. 0, or what the call answers. */
+static int meet_client(tcpmsg_conn *conn, tm_receive *receive)
+{
+    int r = 0;
+    while (r == 0 && conn->awaits_client) {
+        if (conn->in.error)
+            return conn->in.error;
+        ssize_t n = tm_client_read(conn);
+        int known = n > 0 ? tm_client_look(conn) : 0;
+        r = known < 0 ? end_here(conn, receive, known) : after_read(conn, receive, n);
+    }
+    return r;
+}
+
 /* With the turn, without the lock: the path that every receive takes that has to read. */
 static ssize_t receive_turn(tcpmsg_conn *conn, tm_receive *receive)
 {
     tm_in *in = &conn->in;
     bool drained = false;
+    if (conn->awaits_client) {
+        int r = meet_client(conn, receive);
+        if (r < 0)
+            return r;
+    }
     if (tm_buffer_len(&in->buffer) == 0 && !(receive->flags & TCPMSG_DONTWAIT))
         begin_to_read(conn, receive, &drained);
     for (;;) {
@@ -256,6 +277,22 @@ void tm_in_take_turn(tcpmsg_conn *conn)
     }
     waiting->busy = true;
     tm_mutex_unlock(&waiting->lock);
+}
+
+int tm_in_meet(tcpmsg_conn *conn)
+{
+    tm_waiting *waiting = tm_waiting_of(conn);
+    tm_receive receive = {.flags = TCPMSG_DONTWAIT};
+    tm_mutex_lock(&waiting->lock);
+    int r = tm_is_kept(conn) ? TCPMSG_EAGAIN : get_turn(conn, receive.flags, 0);
+    if (r == 0) {
+        tm_mutex_unlock(&waiting->lock);
+        r = meet_client(conn, &receive);
+        tm_mutex_lock(&waiting->lock);
+        free_turn(waiting);
+    }
+    tm_mutex_unlock(&waiting->lock);
+    return r;
 }
 
 ssize_t tm_in_receive(tcpmsg_conn *conn, tm_receive receive)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "conn.h"
+#include "conn_client.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -177,6 +178,10 @@ void tm_conn_tell_ending(tcpmsg_conn *conn, const tm_ending *ending)
 void tm_conn_tell_ending_here(tcpmsg_conn *conn, int error, size_t behind)
 {
     const tm_in *in = &conn->in;
+    if (conn->awaits_client) {
+        tm_client_tell_ending(conn, error);
+        return;
+    }
     tm_ending ending = {.error = error, .first = in->messages == 0};
     size_t have = tm_buffer_len(&in->buffer);
     if (have > 0) {

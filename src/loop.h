@@ -60,7 +60,7 @@ typedef struct tm_service {
 } tm_service;
 
 enum tm_stage {
-    TM_JOINING, /* it is the loop's, and on_open is still to come */
+    TM_JOINING, /* it is the loop's, and on_open comes, perhaps once its client is known */
     TM_DIALING, /* the same, and there is no socket yet */
     TM_OPEN,
     TM_ENDING, /* what is queued leaves, and is acknowledged; nothing is delivered */
@@ -83,15 +83,16 @@ typedef struct tm_member {
     } u;
     int64_t blocked; /* since when the output makes no progress, or 0; the nap, while it ends */
     int16_t why;     /* the end that is under way */
-    atomic_bool paused;
     uint8_t stage;
     bool stopped : 1;    /* it is we who don't read: its clocks are what was left of them */
     bool held : 1;       /* the buffer may begin with a whole message */
     bool starved : 1;    /* it reads no more until others have given memory back */
     bool hung : 1;       /* the poller told an end while we don't read */
     bool waits_out : 1;  /* ... which is a clean one, and not polled for */
+    bool added : 1;      /* by the user, who may know it before on_open */
     bool large : 1;      /* the last message was larger than what is read at once */
     bool peer_ended : 1; /* while it ends: nothing comes any more */
+    atomic_bool paused;  /* behind the others, which a compiler may read all at once */
 } tm_member;
 
 _Static_assert(sizeof(tm_member) <= TM_KEPT_SIZE, "a connection has no room for its member");
@@ -252,6 +253,9 @@ void tm_member_begin(tcpmsg_conn *conn, tm_service *service, enum tm_stage stage
 void tm_member_attend(tm_member *member); /* soon, in its own thread */
 void tm_member_tend(tm_thread *thread, tm_member *member);
 void tm_member_join(tm_thread *thread, tm_member *member);
+
+/* Before that, behind a proxy: waits for its header. */
+void tm_meet_step(tm_thread *thread, tm_member *member);
 
 /* It reads no more for a while, or until others have given memory back. */
 void tm_member_starve(tm_thread *thread, tm_member *member);

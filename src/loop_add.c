@@ -10,8 +10,10 @@ int tm_loop_take(tcpmsg_loop *loop, tcpmsg_conn *conn, tm_service *service, enum
     int r = loop->refuses || loop->stop ? TCPMSG_ECANCELED : 0;
     if (r == 0 && stage == TM_JOINING)
         r = tm_conn_keep(conn, &tm_loop_lightest(loop)->keeper);
-    if (r == 0)
+    if (r == 0) {
+        tm_member_of(conn)->added = true;
         tm_member_begin(conn, service, stage);
+    }
     tm_mutex_unlock(&loop->lock);
     return r;
 }

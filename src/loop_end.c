@@ -44,6 +44,10 @@ void tm_member_end(tm_thread *thread, tm_member *member, int why)
         tm_member_finish(thread, member, why);
         return;
     }
+    if (member->stage == TM_JOINING) { /* its client is not known yet */
+        tm_member_finish(thread, member, why);
+        return;
+    }
     if (member->stage != TM_OPEN)
         return;
     if (why == TCPMSG_ESTALLED && member->blocked)
@@ -154,10 +158,11 @@ void tm_member_finish(tm_thread *thread, tm_member *member, int why)
     tcpmsg_conn *conn = tm_conn_of(member);
     tcpmsg_loop *loop = thread->loop;
     const tcpmsg_callbacks *callbacks = &member->service->callbacks;
+    bool known = member->stage != TM_JOINING || member->added;
     tm_conn_tell_plainly(conn, tcpmsg_strerror(why));
     member->stage = TM_OVER;
     bool attended = retire(thread, member);
-    if (callbacks->on_close)
+    if (known && callbacks->on_close)
         callbacks->on_close(conn, why, member->service->arg);
     tm_member_part(conn);
     tm_service_unref(member->service);

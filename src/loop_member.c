@@ -259,6 +259,8 @@ void tm_member_tend(tm_thread *thread, tm_member *member)
         tm_member_feed(thread, member);
     if (member->stage == TM_OPEN)
         tend_open(thread, member);
+    else if (member->stage == TM_JOINING && conn->awaits_client)
+        tm_meet_step(thread, member);
     else if (member->stage == TM_JOINING)
         tm_member_join(thread, member);
     else if (member->stage == TM_DIALING)

@@ -29,12 +29,13 @@ static int fill_ints(tm_settings *to, const tcpmsg_options *from, tm_story *stor
         RANGE(user_timeout_ms, TCPMSG_NO_LIMIT, INT_MAX, 0),
 #undef RANGE
         {"reuse_port", from->reuse_port, 0, 1, 0, &reuse_port},
-        {"proxy_protocol", from->proxy_protocol, 0, 0, 0, &proxy_protocol},
+        {"proxy_protocol", from->proxy_protocol, 0, 1, 0, &proxy_protocol},
     };
     int r = tm_ranges_check(ranges, sizeof ranges / sizeof ranges[0], story);
     if (r < 0)
         return r;
     to->reuse_port = reuse_port;
+    to->proxy_protocol = proxy_protocol;
     if (to->linger_ms == TCPMSG_NO_LINGER)
         to->linger_ms = 0;
     if (to->backlog == TCPMSG_NO_LIMIT)

@@ -29,6 +29,7 @@ typedef struct tm_settings {
     int keepalive_s;     /* 0: none */
     int user_timeout_ms; /* 0: the system's */
     bool reuse_port;
+    bool proxy_protocol;
 } tm_settings;
 
 /*

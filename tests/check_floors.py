@@ -16,16 +16,16 @@ FLOORS = [
     },
     {
         'address', 'clock', 'mutex', 'outbox', 'poller', 'poller_epoll', 'poller_poll',
-        'pool', 'resolve', 'socket', 'socket_info', 'socket_nap', 'wake', 'worker',
+        'pool', 'proxy', 'resolve', 'socket', 'socket_info', 'socket_nap', 'wake', 'worker',
     },
     {
-        'conn', 'conn_close', 'conn_in', 'conn_info', 'conn_kept', 'conn_out',
+        'conn', 'conn_client', 'conn_close', 'conn_in', 'conn_info', 'conn_kept', 'conn_out',
         'conn_recv', 'conn_send', 'conn_wait', 'conn_why', 'conn_write',
     },
     {'accept', 'dial', 'dialer', 'listen', 'listener', 'listener_unix', 'race'},
     {
         'loop', 'loop_accept', 'loop_add', 'loop_budget', 'loop_calls', 'loop_dial', 'loop_end',
-        'loop_in', 'loop_member', 'loop_options', 'loop_thread',
+        'loop_in', 'loop_meet', 'loop_member', 'loop_options', 'loop_thread',
         'loop_time',
     },
 ]

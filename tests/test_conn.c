@@ -71,7 +71,7 @@ static void attach_with_a_wrong_option_takes_nothing(void **state)
         TCPMSG_OPTIONS(.recv_timeout_ms = -2),
         TCPMSG_OPTIONS(.send_timeout_ms = -5),
         TCPMSG_OPTIONS(.linger_ms = -2),
-        TCPMSG_OPTIONS(.proxy_protocol = 1),
+        TCPMSG_OPTIONS(.proxy_protocol = 2),
         TCPMSG_OPTIONS(.spin_us = -1, .why = why, .why_size = sizeof why),
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {

@@ -186,10 +186,11 @@ static void a_framing_that_there_is_not_is_refused(void **state)
     expect_taken(TCPMSG_OPTIONS(.framing = {.width = 2, .counts_prefix = 1, .little_endian = 1}));
 }
 
-static void proxy_protocol_is_not_there_yet(void **state)
+static void proxy_protocol_is_0_or_1(void **state)
 {
     (void)state;
-    expect_field_refused(TCPMSG_OPTIONS(.proxy_protocol = 1), "proxy_protocol");
+    expect_taken(TCPMSG_OPTIONS(.proxy_protocol = 1));
+    expect_field_refused(TCPMSG_OPTIONS(.proxy_protocol = 2), "proxy_protocol");
     expect_field_refused(TCPMSG_OPTIONS(.proxy_protocol = -1), "proxy_protocol");
 }
 
@@ -210,7 +211,7 @@ static void size_zero_is_the_first_releases_struct(void **state)
     (void)state;
     tcpmsg_options options = {.max_message = 9};
     expect_max_message_of_nine(&options);
-    options.proxy_protocol = 1;
+    options.proxy_protocol = 2;
     expect_refused(&options);
 }
 
@@ -365,7 +366,7 @@ int main(void)
         cmocka_unit_test(the_largest_number_is_taken_or_refused_but_no_system_error),
         cmocka_unit_test(max_message_is_at_most_SSIZE_MAX),
         cmocka_unit_test(a_framing_that_there_is_not_is_refused),
-        cmocka_unit_test(proxy_protocol_is_not_there_yet),
+        cmocka_unit_test(proxy_protocol_is_0_or_1),
         cmocka_unit_test(size_zero_is_the_first_releases_struct),
         cmocka_unit_test(a_larger_struct_with_a_zero_tail_is_taken),
         cmocka_unit_test(a_larger_struct_with_anything_in_its_tail_is_refused),

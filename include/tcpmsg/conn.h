@@ -132,7 +132,9 @@ TCPMSG_API int tcpmsg_conn_set_timeouts(tcpmsg_conn *conn, int send_ms, int recv
 /*
  * This side's address, and the peer's, as text that can be dialled; a Unix peer without a name is
  * "unix:". Returns 0, TCPMSG_EBUFSIZE when it does not fit (TCPMSG_ADDRESS_MAX always fits),
- * TCPMSG_EINVAL, or ECANCELED when the socket is gone (of a TCP peer it is remembered).
+ * TCPMSG_EINVAL, or ECANCELED when the socket is gone (of a TCP peer it is remembered). With
+ * proxy_protocol the peer is the client that the proxy names, and TCPMSG_EAGAIN until it has, which
+ * this call or a receive sees; one that speaks for itself, or is refused, is the peer.
  */
 TCPMSG_API int tcpmsg_conn_local(const tcpmsg_conn *conn, char *text, size_t size);
 TCPMSG_API int tcpmsg_conn_peer(const tcpmsg_conn *conn, char *text, size_t size);

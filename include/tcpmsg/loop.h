@@ -28,7 +28,8 @@ typedef struct tcpmsg_loop tcpmsg_loop;
 typedef struct tcpmsg_callbacks {
     size_t size; /* sizeof(tcpmsg_callbacks): TCPMSG_CALLBACKS sets it */
 
-    /* It is open: the first call of each connection. */
+    /* It is open: the first call of each connection. With proxy_protocol not before its client is
+     * known; one that was accepted and does not say is never heard of. */
     void (*on_open)(tcpmsg_conn *conn, void *arg);
 
     /* A message; `message` is never NULL, and good until the call returns. */
@@ -39,9 +40,10 @@ typedef struct tcpmsg_callbacks {
 
     /*
      * The last call, exactly once for each on_open, and alone for a tcpmsg_loop_dial that failed
-     * later. why: 0 when we closed it and all was acknowledged, TCPMSG_ETIMEDOUT when linger_ms
-     * was over before that, TCPMSG_ECANCELED after an abort or when the loop stopped, else what
-     * tcpmsg_recv would say, or for a dial what tcpmsg_dial would. tcpmsg_conn_why has the story.
+     * later, or a tcpmsg_loop_add whose proxy's header did not come. why: 0 when we closed it and
+     * all was acknowledged, TCPMSG_ETIMEDOUT when linger_ms was over before that, TCPMSG_ECANCELED
+     * after an abort or when the loop stopped, else what tcpmsg_recv would say, or for a dial what
+     * tcpmsg_dial would. tcpmsg_conn_why has the story.
      */
     void (*on_close)(tcpmsg_conn *conn, int why, void *arg);
 } tcpmsg_callbacks;

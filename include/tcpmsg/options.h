@@ -37,7 +37,9 @@ typedef struct tcpmsg_options {
     int keepalive_s;        /* seconds of silence before, and between, 9 probes: 15 (tcp(7)) */
     int user_timeout_ms;    /* sent data may stay unacknowledged: the system's (RFC 5482) */
     int reuse_port;         /* 1: several listeners share a port (SO_REUSEPORT, socket(7)) */
-    int proxy_protocol;     /* must be 0 in this release */
+    int proxy_protocol;     /* 1: what is accepted or attached comes from a proxy, which says whose
+                             * it is in a header, of version 1 or 2 (HAProxy's proxy-protocol.txt),
+                             * within connect_timeout_ms; without one it ends: TCPMSG_EPROTO */
     char *why;              /* where a dial, listen or attach that fails writes its story */
     size_t why_size;        /* the room there, in bytes; the story is cut to fit */
 } tcpmsg_options;

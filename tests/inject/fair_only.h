@@ -29,6 +29,8 @@ static const struct {
     {"dontwait_never_polls", 1U << FOG},
     /* test_classics */
     {"promise_4_over_the_limit_no_memory_is_asked_for", 1U << DROPS | 1U << FOG},
+    /* test_client */
+    {"promise_2_no_memory_for_a_header_spoils_nothing", 1U << FOG},
     /* test_close */
     {"promise_9_no_linger_does_not_wait", 1U << DROPS},
     {"promise_9_a_flood_does_not_kill_a_large_reply", 1U << FOG},
