@@ -10,6 +10,7 @@
 
 #include "buffer.h"
 #include "clock.h"
+#include "counter.h"
 #include "error.h"
 #include "mutex.h"
 #include "outbox.h"
@@ -24,27 +25,32 @@
  * for, so that every wait has a deadline and an abort can end it.
  */
 
+/* So many bytes are counted in 32 bits, and as many again. */
+#define TM_FEW_BYTES ((size_t)1 << 30)
+
 /* Sending. While `busy`, the turn's holder alone takes bytes out of the box. */
 typedef struct tm_out {
     tm_mutex lock;
     atomic_int error; /* why the sending ended; 0 while it goes on */
     tm_outbox box;
     uint64_t messages;
+    uint64_t bytes;         /* of payload */
     size_t leaving;         /* bytes of the box that the turn's holder is writing */
-    uint32_t hold_most;     /* so many may wait in the box by a mere copy; 0: it is not so simple */
-    bool busy;              /* a thread has the turn */
-    bool staying;           /* ... which stays until what is queued now is out, or hands over */
-    bool offered;           /* the turn was left to the threads that wait for it */
-    bool in_call;           /* it is inside the system call, which may bring an error out */
-    bool shut;              /* no new sends */
-    bool fin;               /* FIN was sent */
-    bool fin_counts;        /* ... and is among what the peer has to acknowledge */
+    uint32_t new_messages;  /* not in `messages` yet: see tm_out_settle */
+    uint16_t hold_most;     /* so many may wait in the box by a mere copy; 0: it is not so simple */
+    bool busy : 1;          /* a thread has the turn */
+    bool staying : 1;       /* ... which stays until what is queued now is out, or hands over */
+    bool offered : 1;       /* the turn was left to the threads that wait for it */
+    bool in_call : 1;       /* it is inside the system call, which may bring an error out */
+    bool shut : 1;          /* no new sends */
+    bool fin : 1;           /* FIN was sent */
+    bool went : 1;          /* bytes left at once, and its keeper was not told */
+    bool refused : 1;       /* a send was too much for its keeper, who tells when it is not */
+    bool fin_counts;        /* the FIN is among what the peer has to acknowledge */
     atomic_bool attended;   /* its keeper was told that there is something to do */
-    bool went;              /* bytes left at once, and its keeper was not told */
-    bool refused;           /* a send was too much for its keeper, who tells when it is not */
     atomic_bool over;       /* more than its keeper's high water waits, or did until lately */
     atomic_bool unattended; /* an early stop left bytes, and no thread that sends is here */
-    uint64_t bytes;         /* of payload */
+    uint32_t new_bytes;     /* not in `bytes` */
 } tm_out;
 
 /* Receiving: what there is, for the thread that has the turn, or for the keeper's. */
@@ -54,8 +60,8 @@ typedef struct tm_in {
     int64_t message_limit; /* when the message that the peer keeps us waiting for is too late; 0 */
     atomic_int error;      /* why the receiving ended; 0 while it goes on */
     uint32_t frame;        /* a keeper's: the size of the last message on the wire, or 0 */
-    atomic_uint_least64_t messages;
-    atomic_uint_least64_t bytes;
+    tm_counter messages;
+    tm_counter bytes;
 } tm_in;
 
 /* What calls that wait need beside it. A connection that a loop made has none. */
@@ -84,6 +90,9 @@ typedef struct tm_keeper {
     void (*attend)(tcpmsg_conn *conn);        /* soon; called with the sending lock held */
     bool (*is_here)(const tcpmsg_conn *conn); /* this is the keeper's own thread */
     size_t high_water;
+    size_t hold_most;    /* the same, but at most TM_FEW_BYTES: for what is merely copied */
+    tm_counter messages; /* that were sent through it, */
+    tm_counter bytes;    /* ... and what they carried */
     const tcpmsg_conn *delivers_more; /* a message of it; another one follows at once, and so,
                                        * likely, will its answer */
     tm_pool pool;                     /* for what is sent, and for what has come in part */
@@ -186,7 +195,7 @@ static inline bool tm_kept_may_hold(const tcpmsg_conn *conn, size_t size)
 {
     const tm_out *out = &conn->out;
     return out->attended && !out->over && !out->error && !out->shut &&
-           out->box.len + size <= conn->keeper->high_water;
+           out->box.len + size <= conn->keeper->hold_most;
 }
 
 int tm_kept_flush(tcpmsg_conn *conn, bool and_shut);

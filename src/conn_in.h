@@ -60,12 +60,8 @@ static inline int tm_in_look(const tcpmsg_conn *conn, tm_head *head)
 /* A message was received: these two are written by one thread at a time. */
 static inline void tm_in_count(tm_in *in, size_t length)
 {
-    atomic_store_explicit(&in->messages,
-                          atomic_load_explicit(&in->messages, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
-    atomic_store_explicit(&in->bytes,
-                          atomic_load_explicit(&in->bytes, memory_order_relaxed) + length,
-                          memory_order_relaxed);
+    tm_counter_add(&in->messages, 1);
+    tm_counter_add(&in->bytes, length);
 }
 
 /*

@@ -153,8 +153,8 @@ int tcpmsg_conn_info(const tcpmsg_conn *conn, tcpmsg_info *info, size_t size)
         return TCPMSG_EINVAL;
     tcpmsg_conn *own = writable(conn);
     tm_mutex_lock(&own->out.lock);
-    full.messages_sent = own->out.messages;
-    full.bytes_sent = own->out.bytes;
+    full.messages_sent = own->out.messages + own->out.new_messages;
+    full.bytes_sent = own->out.bytes + own->out.new_bytes;
     ask_tcp(own, &full);
     tm_mutex_unlock(&own->out.lock);
     full.messages_received = own->in.messages;

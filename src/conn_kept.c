@@ -99,6 +99,7 @@ int tm_conn_keep(tcpmsg_conn *conn, tm_keeper *keeper)
     if (r == 0) {
         if (tm_buffer_len(&conn->in.buffer) == 0)
             tm_buffer_free(&conn->in.buffer);
+        tm_out_settle(conn); /* what went before is not its affair */
         conn->out.hold_most = 0;
         conn->out.attended = true; /* it will be, once its keeper knows what to do */
         atomic_store_explicit(&conn->keeper, keeper, memory_order_release);

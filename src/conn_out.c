@@ -14,6 +14,35 @@ int tm_out_end_locked(tcpmsg_conn *conn, int error)
     return conn->out.error;
 }
 
+static void add_up(tcpmsg_conn *conn, uint32_t messages, uint64_t bytes)
+{
+    tm_keeper *keeper = conn->keeper;
+    conn->out.messages += messages;
+    conn->out.bytes += bytes;
+    if (keeper) {
+        tm_counter_share(&keeper->messages, messages);
+        tm_counter_share(&keeper->bytes, bytes);
+    }
+}
+
+void tm_out_settle(tcpmsg_conn *conn)
+{
+    tm_out *out = &conn->out;
+    if (out->new_messages > 0)
+        add_up(conn, out->new_messages, out->new_bytes);
+    out->new_messages = out->new_bytes = 0;
+}
+
+void tm_out_count_any(tcpmsg_conn *conn, size_t length)
+{
+    if (conn->out.new_bytes > TM_FEW_BYTES)
+        tm_out_settle(conn);
+    if (length > TM_FEW_BYTES)
+        add_up(conn, 1, length);
+    else
+        tm_out_count(&conn->out, length);
+}
+
 void tm_out_end(tcpmsg_conn *conn, int error)
 {
     tm_mutex_lock(&conn->out.lock);

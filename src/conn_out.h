@@ -4,6 +4,8 @@
 
 #include "conn.h"
 
+_Static_assert(TM_HOLD_MOST <= UINT16_MAX, "hold_most has no room for it");
+
 /* What one call wants out. */
 typedef struct tm_put {
     tm_message *message; /* NULL for a flush, and once it has joined the queue */
@@ -49,6 +51,20 @@ int tm_out_lead(tcpmsg_conn *conn, tm_put put);
 
 /* With the turn, or the lock while nobody has it. */
 void tm_out_fin_if_due(tcpmsg_conn *conn);
+
+/*
+ * With the lock: a message was accepted, which is counted in few bits at first, and added up when
+ * something is written. That spares memory of each connection, and instructions of each message.
+ */
+static inline void tm_out_count(tm_out *out, size_t length)
+{
+    out->new_messages++;
+    out->new_bytes += (uint32_t)length;
+}
+
+/* The same of any length, and while any number of bytes wait. */
+void tm_out_count_any(tcpmsg_conn *conn, size_t length);
+void tm_out_settle(tcpmsg_conn *conn);
 
 static inline bool tm_out_fits(const tm_out *out, const tm_message *message)
 {

@@ -45,8 +45,7 @@ static int send_message(tcpmsg_conn *conn, tm_message *message, int64_t deadline
     tm_mutex_lock(&out->lock);
     int r = send_locked(conn, message, deadline, flags);
     if (r == 0) {
-        out->messages++;
-        out->bytes += message->length;
+        tm_out_count_any(conn, message->length);
     }
     tm_mutex_unlock(&out->lock);
     return r;
@@ -76,8 +75,7 @@ static inline bool hold(tcpmsg_conn *conn, const void *bytes, size_t length, int
     if (prefix < 0)
         return false;
     tm_outbox_came(&out->box, (size_t)prefix + length);
-    out->messages++;
-    out->bytes += length;
+    tm_out_count(out, length);
     memcpy(place + prefix, bytes, length);
     return true;
 }

@@ -191,6 +191,7 @@ int tm_out_lead(tcpmsg_conn *conn, tm_put put)
         tm_message_line_up(put.message, row, &in_a_row, &part);
         put.message = &in_a_row;
     }
+    tm_out_settle(conn);
     out->busy = true;
     out->offered = false;
     out->leaving = out->box.len;

@@ -11,6 +11,7 @@
 #include <tcpmsg/loop.h>
 
 #include "conn.h"
+#include "counter.h"
 #include "mutex.h"
 #include "poller.h"
 #include "timers.h"
@@ -117,6 +118,19 @@ typedef struct tm_door {
     bool full; /* there were max_conns */
 } tm_door;
 
+/* What a thread's connections have done, as it counts itself; its keeper has what they sent. */
+typedef struct tm_stats {
+    tm_counter opened;
+    tm_counter closed;
+    tm_counter failed;
+    tm_counter messages_received;
+    tm_counter bytes_received;
+    tm_counter timeouts;
+    tm_counter refusals;
+    tm_counter accept_failures;
+    tm_counter held;
+} tm_stats;
+
 struct tm_thread {
     tm_keeper keeper; /* of its connections; the first, so that one is found by the other */
     tcpmsg_loop *loop;
@@ -135,6 +149,7 @@ struct tm_thread {
     size_t budget;       /* ... and are to hold at most */
     tm_source trim;      /* the time at which the keeper's pool is */
     bool stopping;
+    tm_stats stats;
     atomic_int count; /* members, also those on their way */
     atomic_bool runs;
     _Atomic(pthread_t) id;
@@ -278,6 +293,13 @@ void tm_member_give_back(tm_thread *thread, tm_member *member);
 
 /* loop_budget.c */
 
+/* Half-received messages hold so many bytes more. */
+static inline void tm_held_change(tm_thread *thread, size_t more)
+{
+    thread->held += more;
+    atomic_store_explicit(&thread->stats.held, thread->held, memory_order_relaxed);
+}
+
 size_t tm_budget_allows(tm_thread *thread, tm_member *member, size_t wanted);
 void tm_budget_wake(tm_thread *thread); /* all that are starved ask again */
 void tm_budget_change(tm_thread *thread, tm_member *member, size_t before);
@@ -289,6 +311,10 @@ void tm_member_is_active(tm_thread *thread, tm_member *member);
 void tm_member_await_message(tm_thread *thread, tm_member *member); /* the rest of one */
 int64_t tm_member_due(const tm_thread *thread, const tm_member *member);
 bool tm_member_is_stalled(const tm_thread *thread, tm_member *member);
+
+/* loop_stats.c */
+
+void tm_member_count_end(tm_thread *thread, const tm_member *member, int why);
 
 /* loop_accept.c */
 

@@ -58,6 +58,8 @@ static void door_ready(tm_thread *thread, tm_source *source, short events)
         if (r == -EAGAIN)
             return;
         failures = r < 0 ? failures + 1 : 0;
+        if (r < 0)
+            tm_counter_add(&thread->stats.accept_failures, 1);
         if (r < 0 && (!tm_accept_is_passing(r) || failures > TM_ACCEPT_FAILURES)) {
             rest(thread, door);
             return;

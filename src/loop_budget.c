@@ -91,7 +91,7 @@ void tm_budget_change(tm_thread *thread, tm_member *member, size_t before)
 {
     tcpmsg_conn *conn = tm_conn_of(member);
     size_t after = tm_buffer_held(&conn->in.buffer);
-    thread->held += after - before; /* both unsigned: the difference may be negative */
+    tm_held_change(thread, after - before); /* both unsigned: the difference may be negative */
     bool leaves = after == 0 && thread->favoured == conn;
     if (leaves)
         thread->favoured = NULL;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "conn_out.h"
 #include "error.h"
 #include "socket.h"
 
@@ -132,6 +133,7 @@ static bool retire(tm_thread *thread, tm_member *member)
     tm_link_remove(&member->link);
     tm_member_give_back(thread, member);
     tm_mutex_lock(&conn->out.lock);
+    tm_out_settle(conn);
     bool attended = conn->out.attended;
     conn->out.attended = true;
     conn->out.shut = true;
@@ -160,6 +162,7 @@ void tm_member_finish(tm_thread *thread, tm_member *member, int why)
     const tcpmsg_callbacks *callbacks = &member->service->callbacks;
     bool known = member->stage != TM_JOINING || member->added;
     tm_conn_tell_plainly(conn, tcpmsg_strerror(why));
+    tm_member_count_end(thread, member, why);
     member->stage = TM_OVER;
     bool attended = retire(thread, member);
     if (known && callbacks->on_close)

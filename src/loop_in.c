@@ -37,9 +37,11 @@ static size_t deliver(tm_member *member, const uint8_t *bytes, size_t count, int
 {
     tcpmsg_conn *conn = tm_conn_of(member);
     tm_keeper *keeper = &tm_thread_of(conn)->keeper;
+    tm_stats *stats = &tm_thread_of(conn)->stats;
     const tm_codec *codec = &conn->settings->codec;
     const tcpmsg_callbacks *callbacks = &member->service->callbacks;
     tm_head head;
+    uint64_t messages_before = conn->in.messages, bytes_before = conn->in.bytes;
     size_t at = 0;
     int whole = tm_look(codec, bytes + at, count - at, &head);
     *answer = 1;
@@ -61,6 +63,8 @@ static size_t deliver(tm_member *member, const uint8_t *bytes, size_t count, int
             callbacks->on_message(conn, payload, length, member->service->arg);
     }
     keeper->delivers_more = NULL;
+    tm_counter_add(&stats->messages_received, conn->in.messages - messages_before);
+    tm_counter_add(&stats->bytes_received, conn->in.bytes - bytes_before);
     return at;
 }
 

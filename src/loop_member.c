@@ -230,7 +230,8 @@ void tm_member_join(tm_thread *thread, tm_member *member)
     tm_member_is_active(thread, member);
     member->held = tm_buffer_len(&conn->in.buffer) > 0;
     member->source.watch = (tm_watch){.fd = conn->fd};
-    thread->held += tm_buffer_held(&conn->in.buffer);
+    tm_held_change(thread, tm_buffer_held(&conn->in.buffer));
+    tm_counter_add(&thread->stats.opened, 1);
     tm_link_move(&thread->members, &member->link);
     int r = tm_thread_watch(thread, &member->source, member->held ? 0 : POLLIN);
     if (callbacks->on_open)

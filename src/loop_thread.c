@@ -62,6 +62,7 @@ int tm_thread_open(tm_thread *thread, tcpmsg_loop *loop, int poller)
     thread->keeper.attend = tm_thread_attend;
     thread->keeper.is_here = tm_thread_is_here;
     thread->keeper.high_water = loop->high_water;
+    thread->keeper.hold_most = loop->high_water < TM_FEW_BYTES ? loop->high_water : TM_FEW_BYTES;
     thread->loop = loop;
     thread->wake = TM_WAKE_CLOSED;
     tm_link_init(&thread->members);

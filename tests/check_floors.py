@@ -11,7 +11,7 @@ import sys
 
 FLOORS = [
     {
-        'buffer', 'bytes', 'error', 'frame', 'guess', 'hints', 'message',
+        'buffer', 'bytes', 'counter', 'error', 'frame', 'guess', 'hints', 'message',
         'options', 'settings', 'story', 'timers', 'version',
     },
     {
@@ -25,7 +25,7 @@ FLOORS = [
     {'accept', 'dial', 'dialer', 'listen', 'listener', 'listener_unix', 'race'},
     {
         'loop', 'loop_accept', 'loop_add', 'loop_budget', 'loop_calls', 'loop_dial', 'loop_end',
-        'loop_in', 'loop_meet', 'loop_member', 'loop_options', 'loop_thread',
+        'loop_in', 'loop_meet', 'loop_member', 'loop_options', 'loop_stats', 'loop_thread',
         'loop_time',
     },
 ]

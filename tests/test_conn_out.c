@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Taking turns at sending, at the moments that are hard to meet by chance. */
 #define _GNU_SOURCE
-#include "conn.h"
+#include "conn_out.h"
 #include "peer.h"
 #include "shortage.h"
 
@@ -241,6 +241,29 @@ static void promise_3_what_a_send_is_about_to_meet_receive_tells(void **state)
     assert_code(tcpmsg_close(hearing.conn), TCPMSG_ERESET);
 }
 
+/* What no test has the memory to send. */
+static void messages_of_any_length_are_counted(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {TM_FEW_BYTES, TM_FEW_BYTES, 3 * TM_FEW_BYTES, 7, TM_FEW_BYTES};
+    tcpmsg_conn *conn;
+    tcpmsg_info info;
+    uint64_t bytes = 0;
+    int raw;
+    pair(&conn, &raw, NULL);
+    for (uint64_t i = 0; i < 5 * COUNT(lengths); i++) {
+        size_t length = lengths[i % COUNT(lengths)];
+        tm_mutex_lock(&conn->out.lock);
+        tm_out_count_any(conn, length);
+        tm_mutex_unlock(&conn->out.lock);
+        bytes += length;
+        assert_int_equal(tcpmsg_conn_info(conn, &info, sizeof info), 0);
+        assert_true(info.bytes_sent == bytes && info.messages_sent == i + 1);
+    }
+    assert_int_equal(tcpmsg_close(conn), 0);
+    close(raw);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +275,7 @@ int main(void)
         cmocka_unit_test(promise_1_no_memory_for_a_message_leaves_what_was_before_it),
         cmocka_unit_test(a_sender_is_let_go),
         cmocka_unit_test(promise_3_what_a_send_is_about_to_meet_receive_tells),
+        cmocka_unit_test(messages_of_any_length_are_counted),
     };
     alarm(TEST_SECONDS);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #define TCPMSG_LOOP_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include <tcpmsg/conn.h>
 #include <tcpmsg/export.h>
@@ -145,6 +146,29 @@ TCPMSG_API void tcpmsg_loop_close(tcpmsg_loop *loop);
  */
 TCPMSG_API int tcpmsg_pause(tcpmsg_conn *conn);
 TCPMSG_API int tcpmsg_resume(tcpmsg_conn *conn);
+
+/* What the connections of a loop have done since it was opened, and what it has in hand now. */
+typedef struct tcpmsg_stats {
+    uint64_t connections;       /* now, those on their way in or out among them */
+    uint64_t opened;            /* had their on_open */
+    uint64_t closed;            /* ... and have ended */
+    uint64_t failed;            /* ended without: dials, and clients behind a proxy */
+    uint64_t messages_sent;     /* accepted by send */
+    uint64_t messages_received; /* delivered to on_message */
+    uint64_t bytes_sent;        /* of those messages, without prefixes */
+    uint64_t bytes_received;    /* likewise */
+    uint64_t timeouts;          /* connections and dials that a clock ended: ESTALLED, ETIMEDOUT */
+    uint64_t refusals;          /* ... and that what the peer sent ended: EMSGSIZE, EPROTO */
+    uint64_t accept_failures;   /* connections that could not be let in at once, each try */
+    uint64_t memory_held;       /* bytes of half-received messages, which memory_budget limits */
+} tcpmsg_stats;
+
+/*
+ * Fills stats, of which the caller knows `size` bytes: sizeof(*stats). What is under way may be
+ * missing; once the loop has returned to waiting, nothing is. Any thread, any time before
+ * tcpmsg_loop_close. Returns 0 or TCPMSG_EINVAL.
+ */
+TCPMSG_API int tcpmsg_loop_stats(const tcpmsg_loop *loop, tcpmsg_stats *stats, size_t size);
 
 #ifdef __cplusplus
 }
