@@ -7,6 +7,7 @@
 #include "conn_client.h"
 #include "error.h"
 #include "listener.h"
+#include "log.h"
 #include "socket.h"
 
 bool tm_accept_is_passing(int answer)
@@ -47,6 +48,21 @@ void tm_accept_own(tcpmsg_listener *listener, tcpmsg_conn *conn, int fd, const t
     if (conn->tcp && !listener->tuned)
         tm_socket_tune(fd, listener->settings);
     tm_client_await(conn);
+    tm_accept_log(listener, 0);
+    tm_conn_log_opening(conn, "accepted");
+}
+
+void tm_accept_log(tcpmsg_listener *listener, int answer)
+{
+    char room[TM_ERRNO_TEXT_MOST];
+    bool fails = answer < 0;
+    if (atomic_exchange(&listener->rests, fails) == fails)
+        return;
+    if (fails)
+        tm_log(listener->settings, TCPMSG_LOG_WARNING, NULL, "nobody can be accepted for now: %s",
+               tm_errno_text(-answer, room));
+    else
+        tm_log(listener->settings, TCPMSG_LOG_INFO, NULL, "connections are accepted again");
 }
 
 /* Waits for a connection, or with `rest` for better times; an abort ends both. */
@@ -73,6 +89,8 @@ static int next_socket(tcpmsg_listener *listener, tm_sockaddr *peer, int flags)
         if (flags & TCPMSG_DONTWAIT || (!passing && !none && !is_shortage(r)))
             return tm_error_from_errno(-r);
         failures = passing ? failures + 1 : 0;
+        if (!none && (!passing || failures > TM_ACCEPT_FAILURES))
+            tm_accept_log(listener, r);
         if (!passing || failures > TM_ACCEPT_FAILURES)
             wait_for_one(listener, !none);
     }

@@ -174,6 +174,7 @@ static int attach(tcpmsg_conn **out, int fd, tm_settings *settings, tm_story *st
     if (conn->tcp)
         tm_socket_tune(fd, settings);
     tm_client_await(conn);
+    tm_conn_log_opening(conn, "attached a socket of");
     *out = conn;
     return 0;
 }

@@ -216,10 +216,17 @@ void tm_in_nudge(tcpmsg_conn *conn);     /* the sleeping receiver looks at the s
 
 /* Ends: conn_why.c */
 
-/* Tells why, if nobody has yet: plainly by a text that stays, which is true when it was told. */
-bool tm_conn_tell_plainly(tcpmsg_conn *conn, const char *text);
+/*
+ * Tells why, if nobody has yet, which the program's log hears, too: no lock may be held. Plainly by
+ * a text that stays, which is true when it was told, and TCPMSG_LOG_INFO when that is no trouble.
+ */
+bool tm_conn_tell_plainly(tcpmsg_conn *conn, int level, const char *text);
 void tm_conn_tell(tcpmsg_conn *conn, const char *format, ...) TM_PRINTF(2, 3);
 void tm_conn_free_story(tcpmsg_conn *conn);
+
+/* For the log alone: "accepted", say, and whom; an end that does not know whether all arrived. */
+void tm_conn_log_opening(tcpmsg_conn *conn, const char *how);
+void tm_conn_log_loss(tcpmsg_conn *conn, int error);
 
 /* The library's code for what a read or write answered; remembers the system's own number. */
 int tm_conn_os_error(tcpmsg_conn *conn, ssize_t answer);

@@ -6,6 +6,7 @@
 #include <tcpmsg/tcpmsg.h>
 
 #include "guess.h"
+#include "log.h"
 #include "proxy.h"
 
 /* One read of a header: most are shorter, and what follows it is read along. */
@@ -51,6 +52,16 @@ static void tell_refusal(tcpmsg_conn *conn, const tm_buffer *header, const char 
         tm_conn_tell(conn, "no PROXY header came first: is there a proxy that sends one?");
 }
 
+static void log_client(tcpmsg_conn *conn, const tm_sockaddr *address)
+{
+    char text[TCPMSG_ADDRESS_MAX] = "its own connection";
+    if (!conn->settings->log)
+        return;
+    if (address->length > 0)
+        tm_sockaddr_print(address, text, sizeof text);
+    tm_log(conn->settings, TCPMSG_LOG_INFO, conn, "the proxy hands on %s", text);
+}
+
 int tm_client_look(tcpmsg_conn *conn)
 {
     tm_client *client = tm_client_of(conn);
@@ -67,6 +78,7 @@ int tm_client_look(tcpmsg_conn *conn)
     *header = (tm_buffer){0};
     conn->in.message_limit = 0;
     atomic_store_explicit(&conn->awaits_client, false, memory_order_release);
+    log_client(conn, &client->address);
     return 1;
 }
 

@@ -20,7 +20,7 @@ void tcpmsg_abort(tcpmsg_conn *conn)
 {
     if (!conn || !in_maker(conn))
         return;
-    tm_conn_tell_plainly(conn, "this program aborted the connection");
+    tm_conn_tell_plainly(conn, TCPMSG_LOG_INFO, "this program aborted the connection");
     tm_out_end(conn, TCPMSG_ECANCELED);
     tm_in_end(conn, TCPMSG_ECANCELED);
     tm_mutex_lock(&conn->out.lock);
@@ -115,7 +115,7 @@ static int flush_and_shut(tcpmsg_conn *conn, int64_t deadline)
 
 static int end_connection(tcpmsg_conn *conn, int64_t deadline)
 {
-    tm_conn_tell_plainly(conn, "this program closed the connection");
+    tm_conn_tell_plainly(conn, TCPMSG_LOG_INFO, "this program closed the connection");
     tm_in_end(conn, TCPMSG_ECANCELED);
     tm_in_take_turn(conn);
     int r = flush_and_shut(conn, deadline);
@@ -187,6 +187,8 @@ int tcpmsg_close(tcpmsg_conn *conn)
     }
     if (!tm_is_kept(conn) && begin_close(conn))
         r = end_connection(conn, tm_deadline(conn->settings->linger_ms));
+    if (r < 0 && r != TCPMSG_ECANCELED)
+        tm_conn_log_loss(conn, r);
     if (tm_is_kept(conn)) /* or since we looked */
         tm_kept_close(conn);
     else if (drop_reference(conn))

@@ -11,16 +11,41 @@
 #include "error.h"
 #include "frame.h"
 #include "guess.h"
+#include "log.h"
 
 #define STORY_MOST 400
 
 static const char no_memory[] = "the connection ended, and there was no memory to say why";
 static const char peer_ended[] = "the peer ended the connection";
 
-bool tm_conn_tell_plainly(tcpmsg_conn *conn, const char *text)
+bool tm_conn_tell_plainly(tcpmsg_conn *conn, int level, const char *text)
 {
     const char *none = NULL;
-    return atomic_compare_exchange_strong(&conn->why, &none, text);
+    if (!atomic_compare_exchange_strong(&conn->why, &none, text))
+        return false;
+    tm_log(conn->settings, level, conn, "%s", text);
+    return true;
+}
+
+void tm_conn_log_opening(tcpmsg_conn *conn, const char *how)
+{
+    char text[TCPMSG_ADDRESS_MAX] = "a peer that has gone";
+    tm_sockaddr peer = {0};
+    if (!conn->settings->log)
+        return;
+    if (conn->tcp)
+        tm_conn_peer(conn, &peer);
+    else
+        tm_socket_peer(conn->fd, &peer);
+    tm_sockaddr_print(&peer, text, sizeof text);
+    tm_log(conn->settings, TCPMSG_LOG_INFO, conn, "%s %s", how, text);
+}
+
+void tm_conn_log_loss(tcpmsg_conn *conn, int error)
+{
+    char room[TM_ERRNO_TEXT_MOST];
+    tm_log(conn->settings, TCPMSG_LOG_WARNING, conn, "what was sent last may not have arrived: %s",
+           tm_conn_reason(conn, error, room));
 }
 
 static void publish(tcpmsg_conn *conn, const char *text)
@@ -28,8 +53,8 @@ static void publish(tcpmsg_conn *conn, const char *text)
     char *copy = strdup(text);
     /* Without memory for the story, its shortest form is better than none. */
     if (!copy)
-        tm_conn_tell_plainly(conn, no_memory);
-    else if (tm_conn_tell_plainly(conn, copy))
+        tm_conn_tell_plainly(conn, TCPMSG_LOG_WARNING, no_memory);
+    else if (tm_conn_tell_plainly(conn, TCPMSG_LOG_WARNING, copy))
         conn->why_copied = true;
     else
         free(copy);
@@ -156,7 +181,7 @@ void tm_conn_tell_ending(tcpmsg_conn *conn, const tm_ending *ending)
     char text[STORY_MOST];
     tm_story story = {.text = text, .size = sizeof text};
     if (ending->error == TCPMSG_EOF) {
-        tm_conn_tell_plainly(conn, peer_ended);
+        tm_conn_tell_plainly(conn, TCPMSG_LOG_INFO, peer_ended);
         return;
     }
     if (ending->error == TCPMSG_EMSGSIZE) {

@@ -121,11 +121,16 @@ static bool wait_writable(tcpmsg_conn *conn, int64_t deadline, bool no_memory)
     return true;
 }
 
+/* With the turn, which stays while the lock is let go: the log may ask about the connection. */
 static int give_up(tcpmsg_conn *conn, ssize_t answer)
 {
     int error = tm_conn_os_error(conn, answer);
     char room[TM_ERRNO_TEXT_MOST];
+    conn->out.in_call = true; /* who wants to know what it met has to wait a little longer */
+    tm_mutex_unlock(&conn->out.lock);
     tm_conn_tell(conn, "sending failed: %s", tm_conn_reason(conn, error, room));
+    tm_mutex_lock(&conn->out.lock);
+    conn->out.in_call = false;
     return tm_out_end_locked(conn, error);
 }
 

@@ -24,6 +24,7 @@ static int dial(tcpmsg_conn *conn, const char *address, tm_story *story)
         tm_conn_own(conn, fd, &peer);
     else
         tm_story_tell(story, "%s", tm_dialer_story(&dialer));
+    tm_dialer_log(&dialer, conn, r);
     tm_dialer_end(&dialer);
     return r < 0 ? r : 0;
 }

@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "log.h"
 #include "socket.h"
 
 /* Between two tries of a Unix connect: the first pause, and what doubling it leads to. */
@@ -200,4 +201,15 @@ void tm_dialer_wait(tm_dialer *dialer)
 const char *tm_dialer_story(const tm_dialer *dialer)
 {
     return dialer->failed ? dialer->told : "";
+}
+
+void tm_dialer_log(const tm_dialer *dialer, tcpmsg_conn *conn, int answer)
+{
+    if (answer < 0) {
+        tm_log(dialer->settings, TCPMSG_LOG_WARNING, NULL, "%s", tm_dialer_story(dialer));
+        return;
+    }
+    if (dialer->story.len > 0)
+        tm_log(dialer->settings, TCPMSG_LOG_DEBUG, conn, "at first: %s", dialer->told);
+    tm_conn_log_opening(conn, "connected to");
 }

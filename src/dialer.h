@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "address.h"
+#include "conn.h"
 #include "race.h"
 #include "resolve.h"
 #include "settings.h"
@@ -68,6 +69,9 @@ void tm_dialer_wait(tm_dialer *dialer);
 
 /* Why it failed; "" while it has not. Good after the end, too. */
 const char *tm_dialer_story(const tm_dialer *dialer);
+
+/* Tells the log how it went: after 1 of whom the connection is now, else why there is none. */
+void tm_dialer_log(const tm_dialer *dialer, tcpmsg_conn *conn, int answer);
 
 /* Gives up what is under way, and frees all. `notify` is not called any more. */
 void tm_dialer_end(tm_dialer *dialer);

@@ -7,7 +7,10 @@
 #include "clock.h"
 #include "error.h"
 #include "listen.h"
+#include "log.h"
 #include "socket.h"
+
+#define STORY_MOST 1024
 
 /* Without the lock: a thread of the parent's may have held it when this process was forked. */
 int tm_listener_own_wake(tcpmsg_listener *listener)
@@ -94,6 +97,15 @@ static int make_and_listen(tcpmsg_listener **out, const char *address, tm_settin
     return 0;
 }
 
+static void log_listening(const tcpmsg_listener *listener)
+{
+    char text[TCPMSG_ADDRESS_MAX] = "";
+    if (!listener->settings->log)
+        return;
+    tcpmsg_listener_address(listener, text, sizeof text);
+    tm_log(listener->settings, TCPMSG_LOG_INFO, NULL, "listening at %s", text);
+}
+
 int tcpmsg_listen(tcpmsg_listener **out, const char *address, const tcpmsg_options *options)
 {
     tm_settings *settings;
@@ -103,9 +115,15 @@ int tcpmsg_listen(tcpmsg_listener **out, const char *address, const tcpmsg_optio
     int r = tm_settings_make(&settings, options, &story);
     if (r < 0)
         return r;
-    r = make_and_listen(out, address, settings, &story);
-    if (r < 0 && story.len == 0)
-        tm_story_tell(&story, "%s", tcpmsg_strerror(r));
+    char told[STORY_MOST] = "";
+    r = make_and_listen(out, address, settings, &(tm_story){.text = told, .size = sizeof told});
+    const char *text = told[0] ? told : tcpmsg_strerror(r);
+    if (r < 0) {
+        tm_story_tell(&story, "%s", text);
+        tm_log(settings, TCPMSG_LOG_WARNING, NULL, "%s", text);
+    } else {
+        log_listening(*out);
+    }
     tm_settings_unref(settings);
     return r;
 }

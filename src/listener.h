@@ -23,6 +23,7 @@ struct tcpmsg_listener {
     bool v6;         /* its socket is an IPv6 one */
     bool tuned;      /* before it began to listen: what it accepts inherits that */
     atomic_bool canceled;
+    atomic_bool rests;     /* the log knows that nobody can be accepted */
     tm_wake wake;          /* signalled by abort, and never cleared */
     atomic_int wake_owner; /* a forked child opens one of its own; negative: it is doing so */
     pthread_mutex_t lock;  /* the maker's alone, as what follows */
@@ -48,6 +49,9 @@ int tm_listener_own_wake(tcpmsg_listener *listener);
 
 /* Gives a connection the socket that was accepted for it, tuned. */
 void tm_accept_own(tcpmsg_listener *listener, tcpmsg_conn *conn, int fd, const tm_sockaddr *peer);
+
+/* Tells the log once that nobody can be accepted (-errno), and once that it is over (0). */
+void tm_accept_log(tcpmsg_listener *listener, int answer);
 
 /* What accept(2) says of a connection that died in the queue: the next one may be well. */
 bool tm_accept_is_passing(int answer);

@@ -120,7 +120,7 @@ static void release(tm_thread *thread, tcpmsg_conn *conn)
             tm_dial_drop(thread, member);
         if (member->stage != TM_OVER) {
             tm_service_unref(member->service);
-            tm_conn_tell_plainly(conn, "the loop was closed");
+            tm_conn_tell_plainly(conn, TCPMSG_LOG_INFO, "the loop was closed");
             tm_member_part(conn); /* others may hold it still, and its keeper goes */
         }
         tcpmsg_conn_unref(conn);

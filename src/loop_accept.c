@@ -17,8 +17,9 @@ static bool is_full(const tcpmsg_loop *loop)
     return loop->count >= loop->max_conns;
 }
 
-static void rest(tm_thread *thread, tm_door *door)
+static void rest(tm_thread *thread, tm_door *door, int answer)
 {
+    tm_accept_log(door->listener, answer);
     tm_poller_drop(thread->poller, &door->source.watch); /* it would tell POLLHUP still */
     tm_timers_set(&thread->timers, &door->source.timer, thread->now + TM_ACCEPT_REST);
 }
@@ -61,7 +62,7 @@ static void door_ready(tm_thread *thread, tm_source *source, short events)
         if (r < 0)
             tm_counter_add(&thread->stats.accept_failures, 1);
         if (r < 0 && (!tm_accept_is_passing(r) || failures > TM_ACCEPT_FAILURES)) {
-            rest(thread, door);
+            rest(thread, door, r);
             return;
         }
     }
@@ -73,8 +74,9 @@ static void door_expired(tm_thread *thread, tm_source *source)
     tm_door *door = (tm_door *)source;
     if (door->listener->canceled)
         return;
-    if (tm_thread_watch(thread, source, POLLIN) < 0)
-        rest(thread, door);
+    int r = tm_thread_watch(thread, source, POLLIN);
+    if (r < 0)
+        rest(thread, door, r);
     else
         door_ready(thread, source, POLLIN);
 }

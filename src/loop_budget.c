@@ -30,7 +30,8 @@ static void give_way(tcpmsg_conn *conn)
     tm_member *member = tm_member_of(conn);
     if (member->paused || conn->out.over || conn->in.error)
         return; /* it is we who don't read */
-    tm_conn_tell_plainly(conn, "its message came too slowly while memory was short");
+    tm_conn_tell_plainly(conn, TCPMSG_LOG_WARNING,
+                         "its message came too slowly while memory was short");
     tm_in_end(conn, TCPMSG_ESTALLED);
     tm_member_attend(member);
 }

@@ -97,8 +97,9 @@ void tm_dial_step(tm_thread *thread, tm_member *member)
         tm_dial_drop(thread, member);
         tm_member_finish(thread, member, r);
     } else {
-        tm_dial_drop(thread, member);
         tm_conn_own(conn, fd, &peer);
+        tm_dialer_log(&dial->dialer, conn, r);
+        tm_dial_drop(thread, member);
         tm_timers_stop(&thread->timers, &member->source.timer);
         tm_member_join(thread, member);
     }
@@ -116,6 +117,7 @@ static int begin(tcpmsg_loop *loop, const char *address, tm_settings *settings, 
     r = tm_dialer_begin(&dial->dialer, address, settings, looked_up, conn);
     if (r < 0) {
         tm_story_tell(story, "%s", tm_dialer_story(&dial->dialer));
+        tm_dialer_log(&dial->dialer, NULL, r);
         goto fail;
     }
     tm_member_of(conn)->u.dial = dial;

@@ -41,7 +41,7 @@ void tm_member_end(tm_thread *thread, tm_member *member, int why)
     int linger_ms = conn->settings->linger_ms;
     if (member->stage == TM_DIALING) {
         tm_dial_drop(thread, member);
-        tm_conn_tell_plainly(conn, "the loop was stopped");
+        tm_conn_tell_plainly(conn, TCPMSG_LOG_INFO, "the loop was stopped");
         tm_member_finish(thread, member, why);
         return;
     }
@@ -59,8 +59,9 @@ void tm_member_end(tm_thread *thread, tm_member *member, int why)
     }
     if (why == TCPMSG_EOF)
         tm_conn_tell_ending_here(conn, why, 0);
-    tm_conn_tell_plainly(conn, why == TCPMSG_ECANCELED ? "the loop was stopped"
-                                                       : "this program closed the connection");
+    tm_conn_tell_plainly(conn, TCPMSG_LOG_INFO,
+                         why == TCPMSG_ECANCELED ? "the loop was stopped"
+                                                 : "this program closed the connection");
     member->stage = TM_ENDING;
     member->why = (int16_t)why;
     member->peer_ended = conn->in.error == TCPMSG_EOF || conn->in.error == TCPMSG_ETRUNCATED;
@@ -119,6 +120,8 @@ void tm_member_tend_ending(tm_thread *thread, tm_member *member)
         why = r; /* it was aborted after all */
     else if (why == 0 && r < 0)
         why = r == TCPMSG_EAGAIN ? TCPMSG_ETIMEDOUT : r;
+    if (r < 0 && r != TCPMSG_ECANCELED)
+        tm_conn_log_loss(conn, r == TCPMSG_EAGAIN ? TCPMSG_ETIMEDOUT : r);
     tm_member_finish(thread, member, why);
 }
 
@@ -161,7 +164,7 @@ void tm_member_finish(tm_thread *thread, tm_member *member, int why)
     tcpmsg_loop *loop = thread->loop;
     const tcpmsg_callbacks *callbacks = &member->service->callbacks;
     bool known = member->stage != TM_JOINING || member->added;
-    tm_conn_tell_plainly(conn, tcpmsg_strerror(why));
+    tm_conn_tell_plainly(conn, TCPMSG_LOG_WARNING, tcpmsg_strerror(why));
     tm_member_count_end(thread, member, why);
     member->stage = TM_OVER;
     bool attended = retire(thread, member);

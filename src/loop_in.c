@@ -208,7 +208,8 @@ static void read_shared(tm_thread *thread, tm_member *member)
     int answer;
     size_t taken = deliver(member, thread->shared, len, &answer);
     if (!keep(thread, member, thread->shared + taken, len - taken)) {
-        tm_conn_tell_plainly(conn, "there was no memory for the beginning of a message");
+        tm_conn_tell_plainly(conn, TCPMSG_LOG_WARNING,
+                             "there was no memory for the beginning of a message");
         tm_in_end(conn, TCPMSG_ENOMEM);
     }
     note(thread, member, answer, taken > 0);

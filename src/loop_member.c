@@ -237,7 +237,7 @@ void tm_member_join(tm_thread *thread, tm_member *member)
     if (callbacks->on_open)
         callbacks->on_open(conn, member->service->arg);
     if (r < 0) {
-        tm_conn_tell_plainly(conn, "the loop can't watch one more connection");
+        tm_conn_tell_plainly(conn, TCPMSG_LOG_WARNING, "the loop can't watch one more connection");
         tm_member_finish(thread, member, tm_error_from_errno(-r));
     } else if (thread->stopping) {
         tm_member_end(thread, member, TCPMSG_ECANCELED);

@@ -49,6 +49,8 @@ static int fill_ints(tm_settings *to, const tcpmsg_options *from, tm_story *stor
 
 static int fill(tm_settings *settings, const tcpmsg_options *options, tm_story *story)
 {
+    settings->log = options->log;
+    settings->log_arg = options->log_arg;
     settings->max_message = options->max_message ? options->max_message : DEFAULT_MAX_MESSAGE;
     if (settings->max_message > SSIZE_MAX) {
         tm_story_tell(story, "the option max_message is over SSIZE_MAX");

@@ -28,6 +28,8 @@ typedef struct tm_settings {
     int backlog;
     int keepalive_s;     /* 0: none */
     int user_timeout_ms; /* 0: the system's */
+    void (*log)(int level, const char *text, struct tcpmsg_conn *conn, void *arg); /* or NULL */
+    void *log_arg;
     bool reuse_port;
     bool proxy_protocol;
 } tm_settings;

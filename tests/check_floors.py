@@ -11,7 +11,7 @@ import sys
 
 FLOORS = [
     {
-        'buffer', 'bytes', 'counter', 'error', 'frame', 'guess', 'hints', 'message',
+        'buffer', 'bytes', 'counter', 'error', 'frame', 'guess', 'hints', 'log', 'message',
         'options', 'settings', 'story', 'timers', 'version',
     },
     {

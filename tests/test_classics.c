@@ -170,6 +170,32 @@ static void a_listen_at_a_name_takes_the_first_address_that_is_free(void **state
     tcpmsg_listener_close(taken);
 }
 
+static char logged[2][256];
+
+static void note(int level, const char *text, tcpmsg_conn *conn, void *arg)
+{
+    (void)conn;
+    (void)arg;
+    snprintf(logged[level == TCPMSG_LOG_DEBUG], sizeof logged[0], "%s", text);
+}
+
+/* The first refuses, which is no story of the dial's, and yet can be seen. */
+static void promise_11_a_dial_goes_on_to_the_next_address(void **state)
+{
+    (void)state;
+    char address[TCPMSG_ADDRESS_MAX], name[TCPMSG_ADDRESS_MAX];
+    tcpmsg_conn *conn;
+    tcpmsg_listener *listener = listen_at("127.0.0.3:0");
+    bound_address(listener, address);
+    snprintf(name, sizeof name, "two.test%s", strchr(address, ':'));
+    assert_int_equal(tcpmsg_dial(&conn, name, TCPMSG_OPTIONS(.log = note)), 0);
+    assert_string_equal(tcpmsg_conn_why(conn), "");
+    assert_true(says(logged[0], "connected to 127.0.0.3:"));
+    assert_true(says(logged[1], "127.0.0.2"));
+    tcpmsg_close(conn);
+    tcpmsg_listener_close(listener);
+}
+
 static void every_kind_of_end(void)
 {
     tcpmsg_conn *one, *other;
@@ -369,6 +395,7 @@ int main(void)
         cmocka_unit_test(promise_4_over_the_limit_no_memory_is_asked_for),
         cmocka_unit_test(a_refusal_that_comes_late_is_told),
         cmocka_unit_test(a_listen_at_a_name_takes_the_first_address_that_is_free),
+        cmocka_unit_test(promise_11_a_dial_goes_on_to_the_next_address),
         cmocka_unit_test(promise_5_each_connection_tells_its_own_story),
         cmocka_unit_test(promise_2_a_peer_that_dribbles_stretches_no_limit),
         cmocka_unit_test(an_ipv6_address_leaves_ipv4s_port_alone),

@@ -18,6 +18,15 @@ extern "C" {
 #define TCPMSG_NO_LIMIT (-1)  /* lifts a time limit; backlog: as many as the system allows */
 #define TCPMSG_NO_LINGER (-1) /* linger_ms: close does not wait */
 
+/* How much it matters, by the numbers of syslog(3). */
+enum {
+    TCPMSG_LOG_WARNING = 4, /* something failed: a dial, a listen, a connection */
+    TCPMSG_LOG_INFO = 6,    /* one was made, or ended as it should */
+    TCPMSG_LOG_DEBUG = 7,   /* what failed on the way to what worked */
+};
+
+struct tcpmsg_conn;
+
 /*
  * How a connection or listener behaves. A field left zero has its default; a NULL pointer to
  * options means all defaults. Copied before the call returns; an accepted connection has its
@@ -42,6 +51,15 @@ typedef struct tcpmsg_options {
                              * within connect_timeout_ms; without one it ends: TCPMSG_EPROTO */
     char *why;              /* where a dial, listen or attach that fails writes its story */
     size_t why_size;        /* the room there, in bytes; the story is cut to fit */
+
+    /*
+     * Where connections and listeners tell what happens to them: one sentence, good until it
+     * returns. conn is NULL where there is none. Called in whichever thread it happens in, also in
+     * several at once. It may ask about conn, does nothing else to it, and doesn't keep it. NULL:
+     * silence.
+     */
+    void (*log)(int level, const char *text, struct tcpmsg_conn *conn, void *arg);
+    void *log_arg; /* its arg */
 } tcpmsg_options;
 
 #ifndef __cplusplus

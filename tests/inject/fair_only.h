@@ -59,6 +59,8 @@ static const struct {
     /* test_limit */
     {"promise_4_memory_follows_what_arrived", 1U << DROPS | 1U << FOG},
     {"promise_4_refused_at_the_prefix", 1U << FOG},
+    /* test_log */
+    {"last_words_that_nobody_took_are_a_warning", 1U << FOG},
     /* test_loop_accept */
     {"max_conns_is_the_most_there_are", 1U << STORM | 1U << DROPS | 1U << FOG},
     {"promise_12_out_of_descriptors_it_rests_and_goes_on", 1U << STORM},
