@@ -7,6 +7,7 @@
 
 #include "conn_client.h"
 #include "error.h"
+#include "probe.h"
 
 #define READ_FIRST ((size_t)16 << 10)
 
@@ -126,6 +127,7 @@ void tm_conn_peer(const tcpmsg_conn *conn, tm_sockaddr *peer)
 void tm_conn_own(tcpmsg_conn *conn, int fd, const tm_sockaddr *peer)
 {
     conn->fd = fd;
+    TM_PROBE(opened, conn, fd);
     conn->tcp = peer->u.any.sa_family == AF_INET || peer->u.any.sa_family == AF_INET6;
     if (!conn->tcp)
         return;

@@ -7,6 +7,7 @@
 #include "conn.h"
 #include "error.h"
 #include "frame.h"
+#include "probe.h"
 
 /* One receive. `direct` bytes of the payload are in the caller's memory, behind the buffer's. */
 typedef struct tm_receive {
@@ -58,8 +59,10 @@ static inline int tm_in_look(const tcpmsg_conn *conn, tm_head *head)
 }
 
 /* A message was received: these two are written by one thread at a time. */
-static inline void tm_in_count(tm_in *in, size_t length)
+static inline void tm_in_count(tcpmsg_conn *conn, size_t length)
 {
+    tm_in *in = &conn->in;
+    TM_PROBE(received, conn, length);
     tm_counter_add(&in->messages, 1);
     tm_counter_add(&in->bytes, length);
 }

@@ -26,7 +26,7 @@ static inline ssize_t receive_message(tcpmsg_conn *conn, const tm_receive *recei
     if (n == TCPMSG_EAGAIN)
         n = tm_in_receive(conn, *receive);
     if (n >= 0 && !(receive->flags & TCPMSG_PEEK))
-        tm_in_count(&conn->in, (size_t)n);
+        tm_in_count(conn, (size_t)n);
     tm_mutex_unlock(&waiting->lock);
     return n;
 }
@@ -62,7 +62,7 @@ static inline bool view_here(tcpmsg_conn *conn, const void **message, size_t *le
     *message = bytes + codec->width;
     in->message_limit = 0;
     tm_buffer_consume(buffer, codec->width + *length);
-    tm_in_count(in, *length);
+    tm_in_count(conn, *length);
     return true;
 }
 

@@ -7,6 +7,7 @@
 #include "error.h"
 #include "frame.h"
 #include "hints.h"
+#include "probe.h"
 
 static int64_t send_deadline(const tcpmsg_conn *conn, int flags)
 {
@@ -45,6 +46,7 @@ static int send_message(tcpmsg_conn *conn, tm_message *message, int64_t deadline
     tm_mutex_lock(&out->lock);
     int r = send_locked(conn, message, deadline, flags);
     if (r == 0) {
+        TM_PROBE(sent, conn, message->length);
         tm_out_count_any(conn, message->length);
     }
     tm_mutex_unlock(&out->lock);
@@ -76,6 +78,7 @@ static inline bool hold(tcpmsg_conn *conn, const void *bytes, size_t length, int
         return false;
     tm_outbox_came(&out->box, (size_t)prefix + length);
     tm_out_count(out, length);
+    TM_PROBE(sent, conn, length);
     memcpy(place + prefix, bytes, length);
     return true;
 }

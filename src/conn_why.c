@@ -12,6 +12,7 @@
 #include "frame.h"
 #include "guess.h"
 #include "log.h"
+#include "probe.h"
 
 #define STORY_MOST 400
 
@@ -23,6 +24,7 @@ bool tm_conn_tell_plainly(tcpmsg_conn *conn, int level, const char *text)
     const char *none = NULL;
     if (!atomic_compare_exchange_strong(&conn->why, &none, text))
         return false;
+    TM_PROBE(ended, conn, text);
     tm_log(conn->settings, level, conn, "%s", text);
     return true;
 }

@@ -52,7 +52,7 @@ static size_t deliver(tm_member *member, const uint8_t *bytes, size_t count, int
         }
         const uint8_t *payload = bytes + at + head.prefix;
         size_t length = head.length;
-        tm_in_count(&conn->in, length);
+        tm_in_count(conn, length);
         size_t frame = head.prefix + length;
         member->large = length > TM_SHARED;
         conn->in.frame = frame <= PUT_TOGETHER_MOST ? (uint32_t)frame : 0;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "error.h"
+#include "probe.h"
 #include "socket.h"
 
 /* How many events one pass takes up: with as many connections the caches still help. */
@@ -213,6 +214,7 @@ static void pass(tm_thread *thread)
     if (n < 0) /* no memory, say */
         tm_socket_wait(NULL, 0, tm_sooner(until, tm_now() + REST));
     thread->now = tm_now();
+    TM_PROBE(pass, thread->loop, n);
     for (int i = 0; i < n; i++) {
         tm_source *source = (tm_source *)ready[i].watch; /* its first member */
         if (source->watch.watched)

@@ -12,7 +12,7 @@ import sys
 FLOORS = [
     {
         'buffer', 'bytes', 'counter', 'error', 'frame', 'guess', 'hints', 'log', 'message',
-        'options', 'settings', 'story', 'timers', 'version',
+        'options', 'probe', 'settings', 'story', 'timers', 'version',
     },
     {
         'address', 'clock', 'mutex', 'outbox', 'poller', 'poller_epoll', 'poller_poll',
