@@ -22,7 +22,7 @@ int tm_loop_read_options(tcpmsg_loop_options *copy, const tcpmsg_loop_options *o
         {"idle_timeout_ms", copy->idle_timeout_ms, TCPMSG_NO_LIMIT, INT_MAX, TCPMSG_NO_LIMIT,
          &copy->idle_timeout_ms},
         {"spin_us", copy->spin_us, 0, INT_MAX, 0, &copy->spin_us},
-        {"poller", copy->poller, 0, TCPMSG_POLLER_POLL, 0, &copy->poller},
+        {"poller", copy->poller, 0, TCPMSG_POLLER_KQUEUE, 0, &copy->poller},
     };
     if (tm_ranges_check(ranges, sizeof ranges / sizeof ranges[0], &unheard) < 0)
         return TCPMSG_EINVAL;

@@ -14,6 +14,10 @@ int tm_poller_open(tm_poller **out, int kind)
             return r;
     }
 #endif
+#ifdef TM_KQUEUE
+    if (kind == 0 || kind == TCPMSG_POLLER_KQUEUE)
+        return tm_poller_kqueue.open(out);
+#endif
     if (kind == 0 || kind == TCPMSG_POLLER_POLL)
         return tm_poller_poll.open(out);
     return -ENOSYS;

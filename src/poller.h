@@ -76,6 +76,9 @@ static inline int tm_poller_wait(tm_poller *poller, tm_ready *ready, int most, i
 #ifdef __linux__
 extern const tm_poller_kind tm_poller_epoll;
 #endif
+#ifdef TM_KQUEUE
+extern const tm_poller_kind tm_poller_kqueue;
+#endif
 extern const tm_poller_kind tm_poller_poll;
 
 #endif

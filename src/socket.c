@@ -244,6 +244,8 @@ void tm_socket_tune(int fd, const tm_settings *settings)
     if (settings->keepalive_s > 0) {
 #ifdef TCP_KEEPIDLE
         set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, settings->keepalive_s);
+#elif defined(TCP_KEEPALIVE) /* macOS */
+        set_int(fd, IPPROTO_TCP, TCP_KEEPALIVE, settings->keepalive_s);
 #endif
 #ifdef TCP_KEEPINTVL
         set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, settings->keepalive_s);

@@ -15,7 +15,7 @@ FLOORS = [
         'options', 'probe', 'settings', 'story', 'timers', 'version',
     },
     {
-        'address', 'clock', 'mutex', 'outbox', 'poller', 'poller_epoll', 'poller_poll',
+        'address', 'clock', 'mutex', 'outbox', 'poller', 'poller_epoll', 'poller_kqueue', 'poller_poll',
         'pool', 'proxy', 'resolve', 'socket', 'socket_info', 'socket_nap', 'wake', 'worker',
     },
     {
@@ -32,7 +32,7 @@ FLOORS = [
 
 # Floor 0 compiles where there is no network at all.
 SOCKET_HEADERS = re.compile(
-    r'sys/(socket|un|ioctl|epoll|eventfd)\.h|(netinet|arpa|net|linux)/.*|netdb\.h|poll\.h'
+    r'sys/(socket|un|ioctl|epoll|event|eventfd)\.h|(netinet|arpa|net|linux)/.*|netdb\.h|poll\.h'
 )
 
 # The one seam, where tests fail, shorten and delay each of these.
@@ -44,6 +44,7 @@ SOCKET_CALLS = {
 STREAM_CALLS = {'read', 'readv', 'write', 'writev'}
 WAKE_CALLS = {'eventfd', 'pipe', 'pipe2'} | STREAM_CALLS
 EPOLL_CALLS = {'epoll_create1', 'epoll_ctl', 'epoll_wait'}
+KQUEUE_CALLS = {'kqueue', 'kevent'}
 SEAMS = {
     'socket': SOCKET_CALLS | STREAM_CALLS,
     'socket_info': SOCKET_CALLS,
@@ -51,6 +52,7 @@ SEAMS = {
     'wake': WAKE_CALLS,
     'poller_poll': {'poll'},
     'poller_epoll': EPOLL_CALLS,
+    'poller_kqueue': KQUEUE_CALLS | {'poll'},
 }
 
 FILE_LINES = 420
@@ -87,7 +89,7 @@ def includes_wrong(floor, text):
 
 
 def calls_wrong(name, code):
-    guarded = SOCKET_CALLS | WAKE_CALLS | EPOLL_CALLS
+    guarded = SOCKET_CALLS | WAKE_CALLS | EPOLL_CALLS | KQUEUE_CALLS
     allowed = SEAMS.get(name, set())
     for number, line in enumerate(code.splitlines(), 1):
         for call in CALL.findall(line):

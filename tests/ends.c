@@ -88,6 +88,11 @@ bool is_epoll(void)
     return poller_kind == TCPMSG_POLLER_EPOLL;
 }
 
+bool is_poll(void)
+{
+    return poller_kind == TCPMSG_POLLER_POLL;
+}
+
 int poller_begin(void **state)
 {
     (void)state;

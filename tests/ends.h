@@ -39,6 +39,7 @@ void expect_only(const struct end *end, short events);
 /* Which kind has its turn: main sets it, and runs the tests, twice. */
 extern int poller_kind; /* TCPMSG_POLLER_… */
 bool is_epoll(void);
+bool is_poll(void);
 
 /* Before and after a test: a poller of that kind; whatever the test does, it leaves nothing. */
 #define OPENED(test) cmocka_unit_test_setup_teardown(test, poller_begin, poller_finish)

@@ -8,6 +8,10 @@
 
 #include "support.h"
 
+#ifdef TM_KQUEUE
+#include <sys/event.h>
+#endif
+
 /* An end that lingers looks as often as each 20 ms, for as long as a test watches it. */
 enum { REST_MS = 50, FEW = 20 };
 
@@ -30,6 +34,23 @@ int __wrap_epoll_wait(int poller, struct epoll_event *events, int most, int time
     atomic_fetch_add(&made, 1);
     return __real_epoll_wait(poller, events, most, timeout);
 }
+
+#ifdef TM_KQUEUE
+
+int __real_kevent(int queue, const struct kevent *changes, int count, struct kevent *events,
+                  int most, const struct timespec *timeout);
+int __wrap_kevent(int queue, const struct kevent *changes, int count, struct kevent *events,
+                  int most, const struct timespec *timeout);
+
+int __wrap_kevent(int queue, const struct kevent *changes, int count, struct kevent *events,
+                  int most, const struct timespec *timeout)
+{
+    if (most > 0)
+        atomic_fetch_add(&made, 1);
+    return __real_kevent(queue, changes, count, events, most, timeout);
+}
+
+#endif
 
 long looks(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A program that is linked with looks.c and ld's --wrap for poll and epoll_wait has them counted:
- * who spins looks for events without end, who rests hardly does. No clock of the processor is
- * needed for that, which other programs, sanitizers and valgrind all run slow. */
+/* A program that is linked with looks.c and ld's --wrap for poll, epoll_wait and kevent has them
+ * counted: who spins looks for events without end, who rests hardly does. No clock of the
+ * processor is needed for that, which other programs, sanitizers and valgrind all run slow. */
 #ifndef TESTS_LOOKS_H
 #define TESTS_LOOKS_H
 

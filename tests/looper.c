@@ -173,6 +173,8 @@ static int chosen_poller(void)
     const char *name = getenv("TESTS_POLLER");
     if (!name || !*name)
         return 0;
+    if (strcmp(name, "kqueue") == 0)
+        return TCPMSG_POLLER_KQUEUE;
     return strcmp(name, "poll") == 0 ? TCPMSG_POLLER_POLL : TCPMSG_POLLER_EPOLL;
 }
 

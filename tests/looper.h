@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A loop that runs in a thread of its own, and a record of all that it calls back. Nothing is
  * asserted in a callback, for cmocka can't leave another thread: it is recorded, and asserted when
- * the loop is finished with. The environment's TESTS_POLLER, "epoll" or "poll", chooses the poller
+ * the loop is finished with. The environment's TESTS_POLLER, "epoll", "kqueue" or "poll", chooses the poller
  * where a test does not. */
 #ifndef TESTS_LOOPER_H
 #define TESTS_LOOPER_H

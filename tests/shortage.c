@@ -12,6 +12,10 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#ifdef TM_KQUEUE
+#include <sys/event.h>
+#endif
+
 static const int answers[][SCARCE_KINDS] = {
 #define ANSWERS(name, memory, descriptors, buffers) {memory, descriptors, buffers},
     SCARCE_CALLS(ANSWERS)
@@ -290,6 +294,26 @@ int __wrap_epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event
         return -1;
     return __real_epoll_ctl(epoll, operation, fd, event);
 }
+
+#ifdef TM_KQUEUE
+
+FAILING(int, kqueue, (void), ())
+
+int __real_kevent(int queue, const struct kevent *changes, int count, struct kevent *events,
+                  int most, const struct timespec *timeout);
+int __wrap_kevent(int queue, const struct kevent *changes, int count, struct kevent *events,
+                  int most, const struct timespec *timeout);
+
+int __wrap_kevent(int queue, const struct kevent *changes, int count, struct kevent *events,
+                  int most, const struct timespec *timeout)
+{
+    if (count > 0 ? !(changes->flags & EV_DELETE) && fails(CALL_kevent_change)
+                  : fails(CALL_kevent_wait))
+        return -1;
+    return __real_kevent(queue, changes, count, events, most, timeout);
+}
+
+#endif
 
 ssize_t __real_send(int fd, const void *bytes, size_t count, int flags);
 ssize_t __real_sendmsg(int fd, const struct msghdr *header, int flags);

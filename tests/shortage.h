@@ -26,6 +26,9 @@ enum scarce { SCARCE_MEMORY, SCARCE_DESCRIPTORS, SCARCE_BUFFERS, SCARCE_KINDS };
     X(epoll_create1, 0, EMFILE, ENOMEM)                                                            \
     X(epoll_ctl, 0, 0, ENOMEM)                                                                     \
     X(epoll_wait, 0, 0, 0)                                                                         \
+    X(kqueue, 0, EMFILE, ENOMEM)                                                                   \
+    X(kevent_change, 0, 0, ENOMEM)                                                                 \
+    X(kevent_wait, 0, 0, 0)                                                                        \
     X(eventfd, 0, EMFILE, ENOMEM)                                                                  \
     X(socket, 0, EMFILE, ENOBUFS)                                                                  \
     X(accept4, 0, ENFILE, ENOBUFS)                                                                 \

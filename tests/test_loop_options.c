@@ -51,6 +51,11 @@ static void what_is_in_range_is_taken(void **state)
 #ifdef __linux__
     assert_int_equal(open_with(TCPMSG_LOOP_OPTIONS(.poller = TCPMSG_POLLER_EPOLL)), 0);
 #endif
+#ifdef TM_KQUEUE
+    assert_int_equal(open_with(TCPMSG_LOOP_OPTIONS(.poller = TCPMSG_POLLER_KQUEUE)), 0);
+#else
+    assert_code(open_with(TCPMSG_LOOP_OPTIONS(.poller = TCPMSG_POLLER_KQUEUE)), TCPMSG_EINVAL);
+#endif
 }
 
 static void what_is_out_of_range_is_EINVAL(void **state)
@@ -62,7 +67,7 @@ static void what_is_out_of_range_is_EINVAL(void **state)
     assert_code(open_with(TCPMSG_LOOP_OPTIONS(.max_conns = -2)), TCPMSG_EINVAL);
     assert_code(open_with(TCPMSG_LOOP_OPTIONS(.idle_timeout_ms = -2)), TCPMSG_EINVAL);
     assert_code(open_with(TCPMSG_LOOP_OPTIONS(.spin_us = -2)), TCPMSG_EINVAL);
-    assert_code(open_with(TCPMSG_LOOP_OPTIONS(.poller = 3)), TCPMSG_EINVAL);
+    assert_code(open_with(TCPMSG_LOOP_OPTIONS(.poller = 4)), TCPMSG_EINVAL);
     assert_code(open_with(TCPMSG_LOOP_OPTIONS(.poller = -1)), TCPMSG_EINVAL);
 }
 
@@ -199,9 +204,14 @@ static void options_and_callbacks_are_copied(void **state)
 static void each_poller_and_a_spinning_loop_serve(void **state)
 {
     (void)state;
-    static const int pollers[] = {0, TCPMSG_POLLER_POLL,
+    static const int pollers[] = {
+        0,
+        TCPMSG_POLLER_POLL,
 #ifdef __linux__
-                                  TCPMSG_POLLER_EPOLL
+        TCPMSG_POLLER_EPOLL,
+#endif
+#ifdef TM_KQUEUE
+        TCPMSG_POLLER_KQUEUE,
 #endif
     };
     for (size_t i = 0; i < 2 * COUNT(pollers); i++) {

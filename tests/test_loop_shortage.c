@@ -97,6 +97,8 @@ static void note_call(void *arg)
 static int chosen_poller(void)
 {
     const char *name = getenv("TESTS_POLLER");
+    if (name && strcmp(name, "kqueue") == 0)
+        return TCPMSG_POLLER_KQUEUE;
     return name && strcmp(name, "poll") == 0 ? TCPMSG_POLLER_POLL : 0;
 }
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST = 4000, EACH = 300, POLLED = 32 }; /* poll(2) wants a row of all of them */
+enum { MOST = 4000, EACH = 300, ROW = 32 }; /* epoll(7) alone needs no row of all of them */
 
 static int raws[MOST];
 static atomic_int opened, echoed, closed;
@@ -40,7 +40,7 @@ static void on_close(tcpmsg_conn *conn, int why, void *arg)
 static void expect_cheap(const char *when, size_t before, int count)
 {
     const char *poller = getenv("TESTS_POLLER");
-    size_t wanted = EACH + (poller && strcmp(poller, "poll") == 0 ? POLLED : 0);
+    size_t wanted = EACH + (poller && strcmp(poller, "epoll") != 0 ? ROW : 0);
     size_t most = before + wanted * (size_t)count;
     for (int64_t end = now_ms() + WAIT_MS; allocated_bytes() > most && now_ms() < end;)
         sleep_ms(1);

@@ -50,8 +50,9 @@ typedef struct tcpmsg_callbacks {
 } tcpmsg_callbacks;
 
 enum {
-    TCPMSG_POLLER_EPOLL = 1, /* epoll(7): Linux */
-    TCPMSG_POLLER_POLL = 2,  /* poll(2): anywhere, and slower the more connections there are */
+    TCPMSG_POLLER_EPOLL = 1,  /* epoll(7): Linux */
+    TCPMSG_POLLER_POLL = 2,   /* poll(2): anywhere, and slower the more connections there are */
+    TCPMSG_POLLER_KQUEUE = 3, /* kqueue(2): BSD, macOS */
 };
 
 /* How a loop behaves. A field left zero has its default; NULL means all defaults. */
@@ -120,9 +121,8 @@ TCPMSG_API TCPMSG_MUST_CHECK int tcpmsg_loop_after(tcpmsg_loop *loop, int ms,
 /*
  * Serves until tcpmsg_loop_stop; then the listeners are closed, what is queued is sent for at most
  * each connection's linger_ms (what came and was not delivered is dropped), and each has had its
- * on_close. Threads beside the caller's have all
- * signals blocked. Once in a loop's life. Returns 0; or EINVAL (it runs, or ran), or ENOMEM when
- * the threads can't be had, and then nothing was called.
+ * on_close. Threads beside the caller's have all signals blocked. Once in a loop's life. Returns 0;
+ * EINVAL (it runs, or ran); or ENOMEM when the threads can't be had, and then nothing was called.
  */
 TCPMSG_API TCPMSG_MUST_CHECK int tcpmsg_loop_run(tcpmsg_loop *loop);
 
@@ -142,7 +142,8 @@ TCPMSG_API void tcpmsg_loop_close(tcpmsg_loop *loop);
  * Stops reading from a connection in a loop: called in one of its callbacks, there is no
  * on_message after this returns, not even of messages already read. A clean end waits as well, so
  * pause one whose answer another thread will send; a reset or an abort does not wait. Its message
- * and idle clocks stand still. tcpmsg_resume goes on. Any thread. Return 0, TCPMSG_EINVAL (not in a loop), or what has ended the connection.
+ * and idle clocks stand still. tcpmsg_resume goes on. Any thread. Return 0, TCPMSG_EINVAL (not in a
+ * loop), or what has ended the connection.
  */
 TCPMSG_API int tcpmsg_pause(tcpmsg_conn *conn);
 TCPMSG_API int tcpmsg_resume(tcpmsg_conn *conn);
