@@ -7,6 +7,10 @@
 build_packages=(gcc libc6-dev meson ninja-build)
 # shellcheck disable=SC2034 # for who sources this
 test_packages=("${build_packages[@]}" g++ pkg-config libcmocka-dev)
+# ... and what some of the examples are for, which are left out without it.
+# shellcheck disable=SC2034
+example_packages=(pkg-config libuv1-dev libevent-dev libglib2.0-dev libssl-dev openssl)
+
 
 # Debian's own, for meson is made for it; another may come first in PATH.
 python=/usr/bin/python3
@@ -43,13 +47,21 @@ have_tool() {
         libc6-dev) echo '#include <stdio.h>' | "$(compiler)" -E - >/dev/null 2>&1 ;;
         ninja-build) have_one_of ninja ninja-build samu ;;
         pkg-config) have_one_of pkg-config pkgconf ;;
-        libcmocka-dev) have_tool pkg-config && pkg-config --exists cmocka ;;
+        libcmocka-dev) have_library cmocka ;;
+        libevent-dev) have_library libevent_core ;;
+        libglib2.0-dev) have_library gio-unix-2.0 ;;
+        libssl-dev) have_library openssl ;;
+        libuv1-dev) have_library libuv ;;
         libclang-rt-dev) clang_has_sanitizers ;;
         dpkg-dev) have dpkg-buildflags ;;
         iproute2) have ip ;;
         llvm) have llvm-cov ;;
         *) have "$1" ;;
     esac
+}
+
+have_library() {
+    have_tool pkg-config && pkg-config --exists "$1"
 }
 
 compiler() {
@@ -109,6 +121,22 @@ need() {
 
     missing=$(missing_of "$@")
     [ -z "$missing" ] || die "still missing, though installed: $missing"
+}
+
+# want PACKAGE...: installs Debian packages that can be done without, one by one; says which can't.
+want() {
+    local package
+    have dpkg-query || return 0
+    for package in "$@"; do
+        if dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed'; then
+            continue
+        fi
+        say "installing: $package"
+        if ! may_install || ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
+            --no-install-recommends "$package" >/dev/null 2>&1 </dev/null; then
+            say "without $package"
+        fi
+    done
 }
 
 check_meson() {
