@@ -39,6 +39,9 @@ static const char help[] =
     "  --idle-timeout MS  end a client when nothing has come from it or gone to it for so many\n"
     "                     milliseconds (never)\n"
     "  --max-conns N      so many clients at once; others wait until one leaves (any number)\n"
+    "  --proxy            clients come through a proxy that says whose they are, in a header of\n"
+    "                     the PROXY protocol, version 1 or 2\n"
+    "  --reuse-port       share the port with other servers that say so, too\n"
     "  --help             print this, and leave\n"
     "  --version          print the version, and leave\n"
     "\n"
@@ -115,14 +118,14 @@ static int fail(const char *sentence)
 }
 
 /* Gives the loop a listener, and prints where it listens. */
-static int listen_at(const char *address, size_t max_message)
+static int listen_at(const char *address, tcpmsg_options options)
 {
     char text[512] = "";
     tcpmsg_listener *listener;
 
-    int error = tcpmsg_listen(
-        &listener, address,
-        TCPMSG_OPTIONS(.max_message = max_message, .why = text, .why_size = sizeof text));
+    options.why = text;
+    options.why_size = sizeof text;
+    int error = tcpmsg_listen(&listener, address, &options);
     if (error != 0)
         return fail(text[0] != '\0' ? text : tcpmsg_strerror(error));
     tcpmsg_listener_address(listener, text, sizeof text);
@@ -154,6 +157,7 @@ static int serve(size_t max_message)
 
 int main(int argc, char **argv)
 {
+    bool proxy = false, reuse_port = false;
     int threads = 0, idle_timeout_ms = 0, max_conns = 0; /* 0: the library's default */
     const struct cli_option options[] = {
         {.name = "--verbose", .given = &verbose},
@@ -161,6 +165,8 @@ int main(int argc, char **argv)
         {.name = "--threads", .number = &threads, .most = 1024},
         {.name = "--idle-timeout", .number = &idle_timeout_ms, .most = INT_MAX},
         {.name = "--max-conns", .number = &max_conns, .most = INT_MAX},
+        {.name = "--proxy", .given = &proxy},
+        {.name = "--reuse-port", .given = &reuse_port},
         {.name = NULL},
     };
     struct cli cli = {.program = "echo_server",
@@ -176,7 +182,10 @@ int main(int argc, char **argv)
                                                             .max_conns = max_conns));
     if (error != 0)
         return fail(tcpmsg_strerror(error));
-    int status = listen_at(cli.address, cli.max_message);
+    int status = listen_at(cli.address, (tcpmsg_options){.size = sizeof(tcpmsg_options),
+                                                         .max_message = cli.max_message,
+                                                         .proxy_protocol = proxy,
+                                                         .reuse_port = reuse_port});
     if (status == EXIT_SUCCESS)
         status = serve(cli.max_message);
     tcpmsg_loop_close(loop);
