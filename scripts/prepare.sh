@@ -11,6 +11,12 @@ test_packages=("${build_packages[@]}" g++ pkg-config libcmocka-dev)
 # shellcheck disable=SC2034
 example_packages=(pkg-config libuv1-dev libevent-dev libglib2.0-dev libssl-dev openssl)
 
+# What the peers of tests/peers need; each is left out where it can't be had.
+# shellcheck disable=SC2034
+language_packages=(
+    cargo default-jdk-headless erlang-base golang-go libnetty-java librust-bytes-dev
+    librust-futures-util-dev librust-tokio-dev librust-tokio-util-dev python3-twisted rustc
+)
 
 # Debian's own, for meson is made for it; another may come first in PATH.
 python=/usr/bin/python3

@@ -145,6 +145,8 @@ static const struct {
     /* test_turns_late */
     {"promise_7_a_shutdown_ends_when_another_thread_has_closed", 1U << DROPS},
     {"promise_7_a_flush_ends_when_another_thread_has_closed", 1U << FOG},
+    /* test_vectors */
+    {"a_connection_receives_each_stream_byte_by_byte", 1U << FOG},
     /* test_wall_clock */
     {"limits_of_calls_that_wait", 1U << FOG},
     {"limits_of_an_old_clock", 1U << FOG},
