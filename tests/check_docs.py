@@ -21,7 +21,8 @@ from check_floors import FLOORS
 from check_protocol import Languages, Vectors  # noqa: F401: unittest finds them here
 from pages import HEADERS, PAGES, ROOT, blocks, prose, spans, table_under, text_of
 
-API_WORDS = set(re.findall(r'\w+', ' '.join(map(text_of, HEADERS))))
+CMAKE_PACKAGE = ROOT / 'cmake' / 'tcpmsgConfig.cmake.in'
+API_WORDS = set(re.findall(r'\w+', ' '.join(map(text_of, [*HEADERS, CMAKE_PACKAGE]))))
 
 DECLARATION = re.compile(r'^TCPMSG_API [^;]*?(tcpmsg_\w+)\([^;]*;$', re.MULTILINE)
 STRUCT = re.compile(r'^typedef struct \w+ \{\n(.*?)^\} (\w+);', re.MULTILINE | re.DOTALL)

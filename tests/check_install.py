@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Builds a release, installs it in a folder of its own, and uses it as a stranger would.
 
-A ten-line program is compiled as C and as C++, through pkg-config, against the shared and the
-static library, and run; then another project takes the source as a meson subproject.
+A ten-line program is compiled as C and as C++, through pkg-config and through CMake's package,
+against the shared and the static library, and run; then another project takes the source as a meson
+subproject.
 """
 
 import argparse
@@ -14,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 
+import check_cmake
 import check_symbols
+import pages
 
 PROGRAM = r'''
 #include <tcpmsg/tcpmsg.h>
@@ -42,6 +45,7 @@ CONSUMER = '''
 project('consumer', 'c', meson_version: '>=1.0.0')
 executable('program', 'program.c', dependencies: dependency('tcpmsg', fallback: 'tcpmsg'))
 '''
+WITH_A_WRAP = CONSUMER.replace(", fallback: 'tcpmsg'", '')
 
 
 def run(*command, **more):
@@ -124,6 +128,15 @@ def check_subproject(source, meson, room, version):
     if extra:
         sys.exit(f'a subproject builds {extra[0]}')
 
+    # README's wrap file, for which what is to be fetched is there.
+    wrap, = pages.blocks(source / 'README.md', 'ini')
+    (consumer / 'subprojects' / 'tcpmsg.wrap').write_text(wrap, encoding='utf-8')
+    (consumer / 'meson.build').write_text(WITH_A_WRAP, encoding='utf-8')
+    said = run(*meson, 'setup', consumer / 'wrapped', consumer, '--fatal-meson-warnings',
+               '--wrap-mode=forcefallback')
+    if f'tcpmsg {version}' not in said or 'Dependency tcpmsg' not in said:
+        sys.exit(f'the wrap file is not taken:\n{said}')
+
 
 def main():
     parser = argparse.ArgumentParser()
@@ -139,6 +152,8 @@ def main():
         installed.check_program('c', given.c, '.c', 'c11')
         if given.cpp:
             installed.check_program('cpp', given.cpp, '.cpp', 'c++17')
+        compilers = {'C': given.c, **({'CXX': given.cpp} if given.cpp else {})}
+        check_cmake.check(installed, compilers, PROGRAM, run, check_talks)
         check_subproject(given.source, given.meson, room, installed.version)
 
 
