@@ -94,6 +94,17 @@ class Installed:
         if wrong:
             sys.exit('\n'.join(wrong))
 
+    def check_manual(self):
+        """By name, as a user asks for them."""
+        if not shutil.which('man'):
+            print('man is missing: its pages are not looked up')
+            return
+        room = ['man', '-M', self.prefix / 'share' / 'man']
+        for section, name in (('7', 'tcpmsg'), ('3', 'tcpmsg_dial'), ('3', 'tcpmsg_sendv')):
+            if name not in run(*room, section, name, env=dict(os.environ, MANPAGER='cat')):
+                sys.exit(f'man shows no {name}({section})')
+        print('man: tcpmsg(7), tcpmsg_dial(3), tcpmsg_sendv(3)')
+
     def check_program(self, name, compiler, suffix, standard):
         source = self.room / f'program{suffix}'
         source.write_text(PROGRAM, encoding='utf-8')
@@ -149,6 +160,7 @@ def main():
         room = pathlib.Path(name)
         installed = Installed(given.source, given.meson, room)
         installed.check_symbols()
+        installed.check_manual()
         installed.check_program('c', given.c, '.c', 'c11')
         if given.cpp:
             installed.check_program('cpp', given.cpp, '.cpp', 'c++17')
