@@ -14,7 +14,7 @@
 int tm_loop_read_options(tcpmsg_loop_options *copy, const tcpmsg_loop_options *options)
 {
     tm_story unheard = {0};
-    if (tm_options_copy(copy, sizeof *copy, options) < 0)
+    if (tm_options_copy(copy, sizeof *copy, TM_UP_TO(tcpmsg_loop_options, poller), options) < 0)
         return TCPMSG_EINVAL;
     const tm_range ranges[] = {
         {"threads", copy->threads, 0, THREADS_MOST, 1, &copy->threads},
@@ -38,7 +38,8 @@ int tm_loop_read_options(tcpmsg_loop_options *copy, const tcpmsg_loop_options *o
 int tm_service_make(tm_service **out, const tcpmsg_callbacks *callbacks, void *arg)
 {
     tcpmsg_callbacks copy;
-    if (!callbacks || tm_options_copy(&copy, sizeof copy, callbacks) < 0)
+    size_t first = TM_UP_TO(tcpmsg_callbacks, on_close);
+    if (!callbacks || tm_options_copy(&copy, sizeof copy, first, callbacks) < 0)
         return TCPMSG_EINVAL;
     tm_service *service = malloc(sizeof *service);
     if (!service)

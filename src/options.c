@@ -7,7 +7,7 @@
 
 #define SIZE_MOST 4096 /* no struct of any release is larger: a size above is garbage */
 
-int tm_options_copy(void *copy, size_t size, const void *given)
+int tm_options_copy(void *copy, size_t size, size_t first, const void *given)
 {
     size_t given_size = 0;
     memset(copy, 0, size);
@@ -15,7 +15,7 @@ int tm_options_copy(void *copy, size_t size, const void *given)
         return 0;
     memcpy(&given_size, given, sizeof given_size);
     if (given_size == 0)
-        given_size = size;
+        given_size = first;
     if (given_size < sizeof given_size || given_size > SIZE_MOST)
         return TCPMSG_EINVAL;
     const unsigned char *bytes = given;

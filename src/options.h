@@ -6,11 +6,15 @@
 
 #include "story.h"
 
+/* A struct's size as it was when `last` was its last field, without padding. */
+#define TM_UP_TO(type, last) (offsetof(type, last) + sizeof(((const type *)NULL)->last))
+
 /*
  * A caller's struct of another release as ours: shorter has defaults, longer must have a zero
- * tail. Every such struct begins with its size; 0 there means ours. 0 or TCPMSG_EINVAL.
+ * tail. Every such struct begins with its size; 0 there means `first`, that of the first release.
+ * 0 or TCPMSG_EINVAL.
  */
-int tm_options_copy(void *copy, size_t size, const void *given);
+int tm_options_copy(void *copy, size_t size, size_t first, const void *given);
 
 /* One int option: what zero stands for, and the range that may be given. */
 typedef struct tm_range {

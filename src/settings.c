@@ -69,7 +69,7 @@ int tm_settings_make(tm_settings **out, const tcpmsg_options *options, tm_story 
 {
     *story = (tm_story){0};
     tcpmsg_options copy;
-    int r = tm_options_copy(&copy, sizeof copy, options);
+    int r = tm_options_copy(&copy, sizeof copy, TM_UP_TO(tcpmsg_options, log_arg), options);
     if (r < 0 || (!copy.why && copy.why_size > 0))
         return TCPMSG_EINVAL;
     *story = (tm_story){.text = copy.why, .size = copy.why ? copy.why_size : 0};

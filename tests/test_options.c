@@ -279,21 +279,6 @@ static void an_absurd_size_is_refused(void **state)
     }
 }
 
-/* No release had a smaller one: whatever is said of it, nothing beyond it is read. */
-static void a_smaller_struct_is_not_read_beyond_its_size(void **state)
-{
-    (void)state;
-    for (size_t size = sizeof(size_t); size < sizeof(tcpmsg_options); size += sizeof(size_t)) {
-        char *page;
-        tcpmsg_options *options = at_the_end_of_a_page(&page, size);
-        memcpy(options, &size, sizeof size);
-        int error = try_attach(options);
-        assert_true(error == 0 || error == TCPMSG_EINVAL);
-        assert_int_equal(try_listen(options), error);
-        unmap_page(page);
-    }
-}
-
 static void options_are_copied_before_the_call_returns(void **state)
 {
     (void)state;
@@ -371,7 +356,6 @@ int main(void)
         cmocka_unit_test(a_larger_struct_with_a_zero_tail_is_taken),
         cmocka_unit_test(a_larger_struct_with_anything_in_its_tail_is_refused),
         cmocka_unit_test(an_absurd_size_is_refused),
-        cmocka_unit_test(a_smaller_struct_is_not_read_beyond_its_size),
         cmocka_unit_test(options_are_copied_before_the_call_returns),
         cmocka_unit_test(promise_5_the_story_is_cut_to_fit),
         cmocka_unit_test(no_room_for_a_story_is_left_alone),
