@@ -50,7 +50,7 @@ have_tool() {
     case $1 in
         gcc) have_one_of cc gcc clang ;;
         g++) have_one_of c++ g++ ;;
-        libc6-dev) echo '#include <stdio.h>' | "$(compiler)" -E - >/dev/null 2>&1 ;;
+        libc6-dev) compiles "$(compiler)" ;;
         ninja-build) have_one_of ninja ninja-build samu ;;
         pkg-config) have_one_of pkg-config pkgconf ;;
         libcmocka-dev) have_library cmocka ;;
@@ -58,12 +58,30 @@ have_tool() {
         libglib2.0-dev) have_library gio-unix-2.0 ;;
         libssl-dev) have_library openssl ;;
         libuv1-dev) have_library libuv ;;
+        abigail-tools) have abidiff ;;
         libclang-rt-dev) clang_has_sanitizers ;;
+        debhelper) have dh ;;
+        gcc-*-linux-gnu) have "${1#gcc-}-gcc" ;;
         dpkg-dev) have dpkg-buildflags ;;
         iproute2) have ip ;;
+        libc6-dev-arm64-cross) compiles aarch64-linux-gnu-gcc ;;
+        libc6-dev-i386-cross) compiles i686-linux-gnu-gcc ;;
+        libc6-dev-s390x-cross) compiles s390x-linux-gnu-gcc ;;
+        libnginx-mod-stream) [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] ;;
         llvm) have llvm-cov ;;
+        man-db) have man ;;
+        musl-tools) have musl-gcc ;;
+        nginx-light) have nginx ;;
+        qemu-user) have qemu-s390x ;;
+        systemd) have systemd-socket-activate ;;
+        systemtap-sdt-dev) echo '#include <sys/sdt.h>' | "$(compiler)" -E - >/dev/null 2>&1 ;;
         *) have "$1" ;;
     esac
+}
+
+# compiles COMPILER: whether it has a libc's headers.
+compiles() {
+    echo '#include <stdio.h>' | "$1" -E - >/dev/null 2>&1
 }
 
 have_library() {

@@ -33,6 +33,7 @@
 #include "errnos.h"
 #include "fair_only.h"
 #include "handles.h"
+#include "real_only.h"
 #include "traces.h"
 #include "weather.h"
 
@@ -356,12 +357,22 @@ static bool needs_fair_weather(const char *test)
     return false;
 }
 
-/* Those that are asked for and that the weather lets run. Not in memory of the allocator's: there
+static bool needs_a_real_machine(const char *test)
+{
+    bool big_endian = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__;
+    for (size_t i = 0; i < COUNT(real_only); i++)
+        if (strcmp(real_only[i].test, test) == 0)
+            return big_endian || !real_only[i].big_endian;
+    return false;
+}
+
+/* Those that are asked for and that the weather, and the machine, let run. Not in memory of the allocator's: there
  * are tests that count what is taken from it. */
 static const struct CMUnitTest *choose(const struct CMUnitTest *tests, size_t *count)
 {
     static struct CMUnitTest chosen[TESTS_MOST];
     const char *only = getenv("TESTS_ONLY");
+    bool emulated = getenv("TESTS_EMULATED") != NULL;
     size_t fit = 0;
     if (*count > TESTS_MOST)
         abort();
@@ -370,6 +381,8 @@ static const struct CMUnitTest *choose(const struct CMUnitTest *tests, size_t *c
             continue;
         else if (needs_fair_weather(tests[i].name))
             printf("%s: not in this weather\n", tests[i].name);
+        else if (emulated && needs_a_real_machine(tests[i].name))
+            printf("%s: not under an emulator\n", tests[i].name);
         else
             chosen[fit++] = tests[i];
     *count = fit;
