@@ -94,7 +94,7 @@ def calls_wrong(name, code):
     for number, line in enumerate(code.splitlines(), 1):
         for call in CALL.findall(line):
             if call in guarded and call not in allowed:
-                yield f'line {number} calls {call}(), which belongs in socket.c'
+                yield f'line {number} calls {call}(), which belongs in socket*.c'
 
 
 def functions_of(code):
