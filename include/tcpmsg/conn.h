@@ -87,8 +87,8 @@ TCPMSG_API ssize_t tcpmsg_next_length(const tcpmsg_conn *conn);
 
 /*
  * Ends the sending direction: flushes (send_timeout_ms limits it), then sends FIN; new sends are
- * TCPMSG_ECLOSED at once. Receiving goes on. 0; TCPMSG_ETIMEDOUT: call again, or close; else what
- * ended the sending. Calling it twice is fine.
+ * TCPMSG_ECLOSED at once. Receiving goes on. 0; TCPMSG_ETIMEDOUT or ENOMEM: call again, or close;
+ * else what ended the sending. Calling it twice is fine.
  */
 TCPMSG_API int tcpmsg_shutdown(tcpmsg_conn *conn);
 
