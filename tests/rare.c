@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 int (*_Atomic rarely)(const struct rare *now);
 atomic_size_t rare_most;
@@ -209,9 +210,10 @@ long __wrap_syscall(long number, ...);
 long __wrap_syscall(long number, ...)
 {
     va_list given;
-    long row[6];
+    long row[6] = {0};
+    size_t count = number == SYS_connect ? 3 : COUNT(row); /* futex(2) has six */
     va_start(given, number);
-    for (size_t i = 0; i < COUNT(row); i++)
+    for (size_t i = 0; i < count; i++)
         row[i] = va_arg(given, long);
     va_end(given);
     if (ask(RARE_syscall, false, -1, number, NULL))

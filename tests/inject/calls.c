@@ -283,15 +283,15 @@ int injected_ioctl(int fd, unsigned long request, ...)
     return FAILS(ioctl, 0) ? -1 : ioctl(fd, request, arg);
 }
 
-/* connect(2) by its number, which may fail, and futex(2), whose errors are answers: no more than six
- * arguments. */
+/* connect(2) by its number, which may fail and has three arguments, and futex(2), whose errors are
+ * answers, and which has six. */
 long injected_syscall(long number, ...);
 long injected_syscall(long number, ...)
 {
-    long args[6];
+    long args[6] = {0};
     va_list rest;
     va_start(rest, number);
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < (number == SYS_connect ? 3 : 6); i++)
         args[i] = va_arg(rest, long);
     va_end(rest);
     if (number == SYS_connect && FAILS(syscall, 0))
