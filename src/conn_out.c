@@ -41,6 +41,8 @@ void tm_out_count_any(tcpmsg_conn *conn, size_t length)
         add_up(conn, 1, length);
     else
         tm_out_count(&conn->out, length);
+    if (conn->out.box.len == 0 && conn->keeper)
+        tm_out_settle(conn); /* it has left already */
 }
 
 void tm_out_end(tcpmsg_conn *conn, int error)

@@ -90,6 +90,7 @@ static ssize_t write_once(tcpmsg_conn *conn, const tm_put *put)
         count += tm_message_rest(message, parts + count, PARTS_MOST - count);
     bool holds = message && put->flags & TCPMSG_MORE && !tm_message_is_out(message);
     size_t wanted = cut(parts, &count, holds ? full_segments(out, message) : SIZE_MAX);
+    tm_out_settle(conn);
     out->in_call = true;
     tm_mutex_unlock(&out->lock);
     ssize_t n = tm_socket_write(conn->fd, parts, count);
@@ -196,7 +197,6 @@ int tm_out_lead(tcpmsg_conn *conn, tm_put put)
         tm_message_line_up(put.message, row, &in_a_row, &part);
         put.message = &in_a_row;
     }
-    tm_out_settle(conn);
     out->busy = true;
     out->offered = false;
     out->leaving = out->box.len;

@@ -69,6 +69,40 @@ static void a_read_without_buffers_comes_again(void **state)
     looper_finish(looper);
 }
 
+static struct seen *_Atomic to_write;
+
+static int queue_while_the_loop_writes(const struct rare *now)
+{
+    struct seen *seen = to_write;
+    bool here = seen && now->call == RARE_send && !now->behind;
+    if (here && now->fd == tcpmsg_conn_fd(seen->conn) && atomic_exchange(&to_write, NULL))
+        assert_int_equal(tcpmsg_send(seen->conn, "late", 4, 0), 0);
+    return 0;
+}
+
+static bool counts_both(void *looper)
+{
+    tcpmsg_stats stats;
+    int r = tcpmsg_loop_stats(((struct looper *)looper)->loop, &stats, sizeof stats);
+    return r == 0 && stats.messages_sent == 2 && stats.bytes_sent == 9;
+}
+
+/* It is taken along, and its own pass finds nothing left to write. */
+static void what_is_queued_while_the_loop_writes_is_counted(void **state)
+{
+    (void)state;
+    struct looper *looper = looper_serve(TCP, &echo, NULL, NULL);
+    struct seen *seen;
+    int raw = looper_guest(looper, &seen);
+    to_write = seen;
+    rarely = queue_while_the_loop_writes;
+    assert_true(raw_send(raw, "hello") && raw_gets(raw, "hello") && raw_gets(raw, "late"));
+    assert_true(eventually(counts_both, looper));
+    rare_over();
+    close(raw);
+    looper_finish(looper);
+}
+
 static void send_much(struct seen *seen, const void *message, size_t length)
 {
     static uint8_t much[4 * MIB];
@@ -278,6 +312,7 @@ int main(void)
         cmocka_unit_test(a_system_without_a_poller_is_told),
         cmocka_unit_test(promise_12_a_loop_passes_over_the_dead),
         cmocka_unit_test(a_read_without_buffers_comes_again),
+        cmocka_unit_test(what_is_queued_while_the_loop_writes_is_counted),
         cmocka_unit_test(a_wish_that_the_poller_refused_is_made_again),
         cmocka_unit_test(promise_3_what_comes_just_behind_the_last_read_is_not_lost),
         cmocka_unit_test(without_memory_the_last_message_of_all_is_lost),

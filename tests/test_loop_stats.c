@@ -116,6 +116,23 @@ static void what_went_both_ways_is_counted(void **state)
     }
 }
 
+static bool sent_one(const tcpmsg_stats *stats)
+{
+    return stats->messages_sent == 1 && stats->bytes_sent == 100000;
+}
+
+/* It leaves inside of the call, so that nothing is left for the end of the pass. */
+static void a_large_answer_is_counted_at_once(void **state)
+{
+    (void)state;
+    struct looper *looper = looper_serve(TCP, &echo, NULL, NULL);
+    int raw = raw_reach(looper->address);
+    assert_true(raw_send_filled(raw, 100000, 7) && raw_gets_filled(raw, 100000, 7));
+    expect(looper, sent_one);
+    close(raw);
+    looper_finish(looper);
+}
+
 static bool sent_five(const tcpmsg_stats *stats)
 {
     return stats->messages_sent == 5 && stats->bytes_sent == 15;
@@ -238,6 +255,7 @@ int main(void)
         cmocka_unit_test(nonsense_is_EINVAL),
         cmocka_unit_test(a_caller_of_another_release_gets_its_share),
         cmocka_unit_test(what_went_both_ways_is_counted),
+        cmocka_unit_test(a_large_answer_is_counted_at_once),
         cmocka_unit_test(what_other_threads_send_is_counted),
         cmocka_unit_test(half_a_message_is_memory_held),
         cmocka_unit_test(why_they_ended_is_counted),

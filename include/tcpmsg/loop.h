@@ -166,8 +166,8 @@ typedef struct tcpmsg_stats {
 
 /*
  * Fills stats, of which the caller knows `size` bytes: sizeof(*stats). What is under way may be
- * missing; once the loop has returned to waiting, nothing is. Any thread, any time before
- * tcpmsg_loop_close. Returns 0 or TCPMSG_EINVAL.
+ * missing; once the loop has returned to waiting, only what TCPMSG_MORE holds back is. Any thread,
+ * any time before tcpmsg_loop_close. Returns 0 or TCPMSG_EINVAL.
  */
 TCPMSG_API int tcpmsg_loop_stats(const tcpmsg_loop *loop, tcpmsg_stats *stats, size_t size);
 
