@@ -21,6 +21,9 @@
 
 #define UNDER_WAY (16 * KIB)
 
+/* ... and four seconds are too few for it, so that what is done to the way may take some time. */
+#define BYTES_PER_MS 2000
+
 static const tcpmsg_options impatient = {
     .size = sizeof impatient,
     .user_timeout_ms = USER_TIMEOUT_MS,
@@ -85,7 +88,7 @@ static struct scene *begin(const tcpmsg_options *options)
 {
     struct scene *scene = calloc(1, sizeof *scene);
     assert_non_null(scene);
-    cable_set(&(struct cable){.bytes_per_ms = 2000});
+    cable_set(&(struct cable){.bytes_per_ms = BYTES_PER_MS});
     for (int i = 0; i < PAIRS; i++) {
         bool here = i % 2 == TO_THERE;
         net_pair(here ? &scene->from[i] : &scene->to[i], here ? &scene->to[i] : &scene->from[i],
@@ -205,8 +208,10 @@ static void lose(const struct loss *loss)
 {
     struct scene *scene = begin(&impatient);
     int64_t began = now_ms();
+    struct cable cable = loss->cable;
     print_message("%s:\n", loss->what);
-    cable_set(&loss->cable);
+    cable.bytes_per_ms = BYTES_PER_MS;
+    cable_set(&cable);
     if (loss->command)
         net_ip(loss->place, loss->command);
     finish_blocking(scene, loss, began);
