@@ -132,10 +132,13 @@ def rolling_restart(test, address, servers):
         test.assertEqual([message for _, message in client.heard], wanted)
     test.assertGreater(sum(client.connections for client in clients), CLIENTS)
     heard = {said for client in clients for said in client.heard}
-    logged = re.findall(r"^(\S+): (client\d+ \d+)$", servers.log(), re.MULTILINE)
-    test.assertGreaterEqual(len(logged), len(heard))
+
+    def logged():
+        return re.findall(r"^(\S+): (client\d+ \d+)$", servers.log(), re.MULTILINE)
+
+    wait_until(lambda: len(logged()) >= len(heard), "what the servers say of it, in their pipes")
     # What a server has answered, its client has heard, and from the client that it names.
-    test.assertEqual(set(logged) - heard, set())
+    test.assertEqual(set(logged()) - heard, set())
 
 
 def talk_through(test, address, servers):
