@@ -54,7 +54,8 @@ void tm_out_fin_if_due(tcpmsg_conn *conn);
 
 /*
  * With the lock: a message was accepted, which is counted in few bits at first, and added up when
- * something is written. That spares memory of each connection, and instructions of each message.
+ * something is written, or at once when nothing waits for that (tm_out_count_any). That spares
+ * memory of each connection, and instructions of each message.
  */
 static inline void tm_out_count(tm_out *out, size_t length)
 {
